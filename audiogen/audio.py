@@ -1,0 +1,156 @@
+"""Reading, writing and resampling of audio: the only file that touches audio libraries."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS"}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When one phone or word is heard, in seconds from the start of the audio."""
+
+    text: str
+    start_s: float
+    end_s: float
+    kind: Literal["phone", "word"]
+
+    def shifted(self, seconds: float) -> Timing:
+        """The same unit, heard `seconds` later."""
+        return replace(self, start_s=self.start_s + seconds, end_s=self.end_s + seconds)
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A waveform that knows its sample rate. wav: (C, T) float32 in [-1, 1]."""
+
+    wav: Tensor
+    sample_rate: int
+    timings: tuple[Timing, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return self.wav.shape[-1] / self.sample_rate
+
+    def save(self, path: str | os.PathLike[str], format: str | None = None) -> None:
+        """Write atomically; the format follows the suffix unless it is given."""
+        write_audio(path, self.wav, self.sample_rate, format)
+
+
+class AudioError(ValueError):
+    """A file that cannot be read or written as audio."""
+
+
+def read_audio(path: str | os.PathLike[str], sample_rate: int | None = None) -> Tensor:
+    """Read any file libsndfile knows -> (C, T) float32, resampled to `sample_rate` (Hz) when given.
+
+    Raises FileNotFoundError for a missing file and AudioError for one that is not audio.
+    """
+    import soundfile
+
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no such audio file: {path}")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"cannot read {path} as audio ({error}); convert it to WAV or FLAC") from error
+    wav = torch.from_numpy(samples.T.copy())
+    return wav if sample_rate is None else resample(wav, rate, sample_rate)
+
+
+def resample(wav: Tensor, rate: int, new_rate: int) -> Tensor:
+    """(..., T) at `rate` Hz -> (..., ceil(T new_rate / rate)) by a windowed-sinc filter."""
+    if rate == new_rate:
+        return wav
+    from torchaudio.functional import resample as sinc_resample
+
+    return sinc_resample(wav, rate, new_rate, lowpass_filter_width=32)
+
+
+def audio_format(path: str | os.PathLike[str], format: str | None = None) -> str:
+    """Name of the container: `format`, or the suffix of `path`. Raises AudioError for an unknown one."""
+    name = (format or Path(path).suffix.lstrip(".")).lower()
+    if name not in FORMATS:
+        raise AudioError(f"unknown audio format {name!r} for {path}; use one of {', '.join(FORMATS)}")
+    return name
+
+
+def limit(wav: Tensor) -> Tensor:
+    """Clamp to [-1, 1], so that no later conversion to integers can wrap; NaN is an AudioError."""
+    if not bool(torch.isfinite(wav).all()):
+        raise AudioError("the audio holds NaN or infinite samples; nothing was written")
+    return wav.clamp(-1.0, 1.0)
+
+
+class AudioWriter:
+    """Append blocks to a file that appears under its name only when it is complete.
+
+    path: a file name, or a binary file object (standard output), which is written to directly.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | IO[bytes],
+        sample_rate: int,
+        channels: int = 1,
+        format: str | None = None,
+    ) -> None:
+        import soundfile
+
+        self.path = Path(path) if isinstance(path, (str, os.PathLike)) else None
+        name = audio_format(self.path, format) if self.path is not None else (format or "wav")
+        target: Any = path
+        if self.path is not None:
+            handle, self._temporary = tempfile.mkstemp(
+                dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part"
+            )
+            os.close(handle)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(
+                self._temporary, 0o666 & ~umask
+            )  # mkstemp makes it private; a finished file should not be
+            target = self._temporary
+        self._file = soundfile.SoundFile(
+            target, "w", samplerate=sample_rate, channels=channels, format=name.upper(), subtype=FORMATS[name]
+        )
+
+    def write(self, wav: Tensor) -> None:
+        """Append wav (C, T), clamped to [-1, 1]."""
+        self._file.write(limit(wav).T.cpu().numpy())
+
+    def __enter__(self) -> Self:
+        """Use as a context manager: leaving without an error makes the file appear."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Rename the finished file into place, or remove what an error left half written."""
+        self._file.close()
+        if self.path is None:
+            return
+        if kind is None:
+            os.replace(self._temporary, self.path)
+        else:
+            Path(self._temporary).unlink(missing_ok=True)
+
+
+def write_audio(
+    path: str | os.PathLike[str] | IO[bytes], wav: Tensor, sample_rate: int, format: str | None = None
+) -> None:
+    """Write wav (C, T) at once: clamped, atomically, in the format of the suffix unless given."""
+    with AudioWriter(path, sample_rate, wav.shape[0], format) as writer:
+        writer.write(wav)

@@ -1,0 +1,39 @@
+"""Distances between waveforms in spectral domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiogen.spectral import MelSpec, log_mel, magnitude
+
+
+def spectral_losses(fake: Tensor, real: Tensor, specs: Sequence[MelSpec]) -> tuple[Tensor, Tensor]:
+    """Multi-resolution distances of waveforms (B, T) -> (STFT loss, mel loss), each a mean over `specs`.
+
+    STFT: spectral convergence plus L1 of log magnitudes (Yamamoto et al. 2020, eq. 4-6). Mel: L1 of log-mels
+    (Kumar et al. 2023, DAC, section 3.5).
+    """
+    stft = fake.new_zeros(())
+    mel = fake.new_zeros(())
+    for spec in specs:
+        a, b = magnitude(fake, spec), magnitude(real, spec)
+        convergence = (a - b).square().sum().sqrt() / b.square().sum().sqrt().clamp(min=1e-3)
+        floor = 1e-3  # without it the logarithm makes inaudible bins the loudest part of the loss
+        stft = stft + convergence + F.l1_loss(a.clamp(min=floor).log(), b.clamp(min=floor).log())
+        mel = mel + F.l1_loss(log_mel(a, spec), log_mel(b, spec))
+    return stft / len(specs), mel / len(specs)
+
+
+def resolutions(spec: MelSpec, n_ffts: Sequence[int] = (256, 512, 1024, 2048)) -> list[MelSpec]:
+    """Front ends of several window lengths for `spectral_losses`.
+
+    Few mels for short windows, so that no filter is empty.
+    """
+    return [
+        replace(spec, n_fft=n, win_length=n, hop_length=n // 4, n_mels=min(80, n // 16 + 4), floor=1e-4)
+        for n in n_ffts
+    ]

@@ -1,0 +1,8 @@
+"""The systems: one LightningModule a file, imported only when asked for."""
+
+from __future__ import annotations
+
+SYSTEMS = {
+    "prodiff": "audiogen.systems.prodiff:ProDiff",
+    "vocoder": "audiogen.systems.vocoder:Vocoder",
+}

@@ -1,0 +1,361 @@
+"""ProDiff: few-step diffusion text-to-speech that predicts clean mels (Huang et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from audiogen.audio import Audio, Timing
+from audiogen.nn.denoiser import DENOISERS, MelDenoiser
+from audiogen.nn.ssim import ssim
+from audiogen.nn.text_encoder import TextEncoder
+from audiogen.nn.variance import VarianceAdaptor, Variances, regulate_length
+from audiogen.report import StageTimer
+from audiogen.sampling.grids import uniform_t
+from audiogen.sampling.loop import run
+from audiogen.sampling.noise import ItemNoise
+from audiogen.sampling.paths import VPCosine
+from audiogen.sampling.plans import Plan, ddim
+from audiogen.spectral import MelSpec
+from audiogen.speech import SpeechOptions, check_steps, synthesize
+from audiogen.text.frontend import Sentence, Token
+from audiogen.text.symbols import BOUNDARY, IDS, SYMBOLS
+from audiogen.training.pictures import log_audio, log_mels
+from audiogen.training.schedules import warmup_cosine
+from audiogen.vocoders import MelVocoder
+
+MEL_RANGE = 6.0  # largest minus smallest standardised mel, about: the scale of the structural similarity
+START = Token(
+    BOUNDARY, 0, 0, -1
+)  # training pieces begin with a boundary, for the silence before the first phone
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the denoiser knows of an utterance. frames: (B, C, N). mask: (B, 1, N) True = real."""
+
+    frames: Tensor
+    mask: Tensor
+
+
+class ProDiff(L.LightningModule):
+    """Phones to mel frames: text encoder, variance adaptor and a denoiser that predicts the clean mel.
+
+    The denoiser is trained directly on the grid it samples on (ProDiff, section 3.1): `num_steps` + 1 uniform
+    times of the path `VPCosine`. step_counts: one denoiser each; a teacher has one, distillation adds fewer
+    steps. eta: share of fresh noise a step, 0 = DDIM, 1 = ancestral. mel_spec: fields of `MelSpec`. vocoder:
+    name of the model to load with it. encoder, variances, denoiser: arguments of `TextEncoder`,
+    `VarianceAdaptor` and DENOISERS[denoiser_type].
+    """
+
+    def __init__(
+        self,
+        mel_spec: dict[str, Any] | None = None,
+        language: str = "en-us",
+        speakers: tuple[str, ...] = ("default",),
+        symbols: tuple[str, ...] = SYMBOLS,
+        step_counts: tuple[int, ...] = (4,),
+        default_steps: int = 4,
+        vocoder: str | None = "vocos-16k",
+        channels: int = 192,
+        encoder: dict[str, Any] | None = None,
+        variances: dict[str, Any] | None = None,
+        denoiser_type: str = "convnext",
+        denoiser: dict[str, Any] | None = None,
+        eta: float = 0.0,
+        temperature: float = 1.0,
+        lr: float = 2e-3,
+        lr_final: float = 2e-5,
+        warmup_steps: int = 200,
+        total_steps: int = 4000,
+        weight_l1: float = 0.5,
+        weight_ssim: float = 0.5,
+        weight_variances: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.mel_spec = MelSpec(**(mel_spec or {}))
+        self.sample_rate = self.mel_spec.sample_rate
+        self.language = language
+        self.speakers = tuple(speakers)
+        self.step_counts = tuple(step_counts)
+        self.default_steps = default_steps
+        self.vocoder: MelVocoder | None = None
+        self.path = VPCosine()
+        self.encoder = TextEncoder(len(symbols), channels, **(encoder or {}))
+        self.speaker = nn.Embedding(len(speakers), channels)
+        self.adaptor = VarianceAdaptor(channels, **(variances or {}))
+        make = DENOISERS[denoiser_type]
+        self.denoisers = nn.ModuleDict(
+            {str(n): make(self.mel_spec.n_mels, channels + 2, **(denoiser or {})) for n in step_counts}
+        )
+        nn.init.zeros_(self.speaker.weight)
+        # mean and standard deviation of the training data's mels, log-F0 and log-energy
+        self.register_buffer("statistics", torch.tensor([[0.0, 1.0]] * 3))
+        self.statistics: Tensor
+
+    # --- the model
+    # ---------------------------------------------------------------------------------------------
+
+    def plan(self, num_steps: int) -> Plan:
+        """The one grid of `num_steps` steps.
+
+        Training draws its times from this plan's labels, sampling runs it.
+        """
+        return ddim(self.path, uniform_t(num_steps), eta=self.hparams["eta"])
+
+    def denoiser(self, num_steps: int, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
+        """The denoiser for `num_steps` as denoise(x, t).
+
+        Returns clean frames; the condition is projected here, once.
+        """
+        network: MelDenoiser = self.denoisers[str(num_steps)]  # type: ignore[assignment]
+        projected = network.project(condition.frames)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            log_snr = self.path.lam(t.double()).to(x.dtype)
+            return network(x, log_snr, projected, condition.mask)
+
+        return denoise
+
+    def encode(self, batch: Mapping[str, Any]) -> tuple[Tensor, Variances]:
+        """Tokens of a batch -> hidden states (B, C, S) and predicted variances."""
+        mask = batch["token_mask"]
+        hidden = self.encoder(batch["tokens"], batch["stress"], batch["long"], mask)
+        hidden = (hidden + self.speaker(batch["speaker"])[:, :, None]) * mask
+        return hidden, self.adaptor.predict(hidden, mask)
+
+    def condition(
+        self, hidden: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, token_mask: Tensor
+    ) -> Condition:
+        """Hidden states (B, C, S) with durations, standardised pitch and energy (B, S) -> frames."""
+        return Condition(*regulate_length(self.adaptor.add(hidden, pitch, energy, token_mask), durations))
+
+    def standardise(self, mel: Tensor) -> Tensor:
+        """Log-mel to the scale of the diffusion."""
+        return (mel - self.statistics[0, 0]) / self.statistics[0, 1]
+
+    def release_state(self) -> dict[str, Tensor]:
+        """The tensors of the model itself."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("vocoder.")}
+
+    # --- training
+    # ----------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Take the data's statistics; refuse data made for another front end or token table."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            return
+        data.check(self.mel_spec, tuple(self.hparams["symbols"]), self.speakers)
+        self.statistics.copy_(data.statistics())
+
+    def reconstruction(self, estimate: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+        """L1 and 1 - SSIM of standardised mels (B, n_mels, N).
+
+        Averaged over real frames alone (ProDiff, section 3.3).
+        """
+        cells = mask.sum() * target.shape[1]
+        l1 = ((estimate - target).abs() * mask).sum() / cells
+        similarity = (ssim(estimate * mask, target * mask, MEL_RANGE) * mask).sum() / cells
+        self.log_dict(
+            {f"{self.stage}/l1": l1, f"{self.stage}/ssim": similarity}, prog_bar=True, batch_size=len(target)
+        )
+        return self.hparams["weight_l1"] * l1 + self.hparams["weight_ssim"] * (1 - similarity)
+
+    def variance_loss(self, predicted: Variances, batch: Mapping[str, Any]) -> Tensor:
+        """Sum of the squared errors of log-duration, pitch and energy, each averaged over real tokens."""
+        mask = batch["token_mask"][:, 0]
+        targets = Variances(torch.log1p(batch["durations"].float()), batch["pitch"], batch["energy"])
+        total = mask.new_zeros((), dtype=torch.float32)
+        for name, guess, target in zip(Variances._fields, predicted, targets, strict=True):
+            error = ((guess - target).square() * mask).sum() / mask.sum()
+            self.log(f"{self.stage}/{name}", error, batch_size=len(mask))
+            total = total + error
+        return total
+
+    @property
+    def stage(self) -> str:
+        """Prefix of logged numbers."""
+        return "train" if self.training else "val"
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Denoise from a random time of the sampling grid, given true durations, pitch and energy."""
+        hidden, predicted = self.encode(batch)
+        condition = self.condition(
+            hidden, batch["durations"], batch["pitch"], batch["energy"], batch["token_mask"]
+        )
+        data = self.standardise(batch["mel"]) * condition.mask
+        steps = self.step_counts[0]
+        labels = torch.tensor(self.plan(steps).labels, device=data.device)
+        t = labels[torch.randint(len(labels), (len(data),), device=data.device)]
+        x = self.path.add_noise(data, torch.randn_like(data), t)
+        estimate = self.denoiser(steps, condition)(x, t)
+        loss = self.reconstruction(estimate, data, condition.mask)
+        return loss + self.hparams["weight_variances"] * self.variance_loss(predicted, batch)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Full sampling with true durations, pitch and energy against the recording.
+
+        Errors of the predictors.
+        """
+        hidden, predicted = self.encode(batch)
+        condition = self.condition(
+            hidden, batch["durations"], batch["pitch"], batch["energy"], batch["token_mask"]
+        )
+        data = self.standardise(batch["mel"]) * condition.mask
+        steps = min(self.step_counts)
+        sampled = self.sample(condition, list(range(len(data))), steps)
+        self.reconstruction(sampled, data, condition.mask)
+        self.variance_loss(predicted, batch)
+        if batch_idx == 0:
+            frames = int(condition.mask[0].sum())
+            log_mels(
+                self, f"{batch['ids'][0]}/recording, sample", [data[0, :, :frames], sampled[0, :, :frames]]
+            )
+            if self.vocoder is not None:
+                log_audio(
+                    self,
+                    batch["ids"][0],
+                    self.vocoder.decode(self.restore(sampled[:1, :, :frames]))[0],
+                    self.sample_rate,
+                )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with a warm-up and a cosine decay."""
+        optimizer = torch.optim.AdamW(
+            self.parameters(), lr=self.hparams["lr"], betas=(0.9, 0.98), weight_decay=0.01
+        )
+        return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.hparams)}
+
+    # --- speaking
+    # ----------------------------------------------------------------------------------------------
+
+    def restore(self, mel: Tensor) -> Tensor:
+        """Inverse of `standardise`."""
+        return mel * self.statistics[0, 1] + self.statistics[0, 0]
+
+    def sample(self, condition: Condition, seeds: Sequence[int], num_steps: int) -> Tensor:
+        """Run the plan from each item's own noise -> standardised mel (B, n_mels, N). NFE = num_steps."""
+        noise = ItemNoise(seeds)
+        start = noise.start(self.mel_spec.n_mels, condition.mask.shape[-1]).to(condition.frames)
+        start = self.hparams["temperature"] * start * condition.mask
+        denoise = self.denoiser(num_steps, condition)
+        return run(self.plan(num_steps), denoise, start, noise=lambda row, x: noise(row, x) * condition.mask)
+
+    def synthesize(
+        self,
+        text: str,
+        *,
+        num_steps: int | None = None,
+        seed: int = 0,
+        speed: float = 1.0,
+        pitch: float = 0.0,
+        energy: float = 0.0,
+        speaker: str | int = 0,
+        lexicon: Path | None = None,
+    ) -> Audio:
+        """Speak a text of any length; the same audio as `audiogen tts` with the same seed.
+
+        num_steps: one of `step_counts`. speed: 2 is twice as fast. pitch: semitones. energy: dB. Raises
+        NothingToSay for a text without words and ValueError for options out of range.
+        """
+        options = SpeechOptions(num_steps, speed, pitch, energy)
+        return synthesize(self, text, options, seed=seed, speaker=speaker, lexicon=lexicon)
+
+    @torch.inference_mode()
+    def synthesize_sentences(
+        self,
+        sentences: Sequence[Sentence],
+        seeds: Sequence[int],
+        speakers: Sequence[int],
+        options: SpeechOptions,
+        timer: StageTimer,
+    ) -> list[Audio]:
+        """One padded batch of sentences -> one Audio each, with phone and word timings."""
+        steps = check_steps(self, options.num_steps)
+        if self.vocoder is None:
+            raise ValueError("this system has no vocoder; load it with audiogen.load, which attaches one")
+        with timer.stage("acoustic"):
+            hidden, durations, pitch, energy, mask = self.prosody(sentences, speakers, options)
+            condition = self.condition(hidden, durations, pitch, energy, mask)
+            mel = self.restore(self.sample(condition, seeds, steps))
+        with timer.stage("vocoder"):
+            # past its end an item must look as it would alone: each is decoded by itself
+            frames = durations.sum(1).tolist()
+            waves = [self.vocoder.decode(mel[i : i + 1, :, :n])[0] for i, n in enumerate(frames)]
+        return [
+            Audio(wav, self.sample_rate, self.timings(sentence, d))
+            for wav, sentence, d in zip(waves, sentences, durations.tolist(), strict=True)
+        ]
+
+    def prosody(
+        self, sentences: Sequence[Sentence], speakers: Sequence[int], options: SpeechOptions
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Hidden states, durations in frames, pitch, energy and token mask of a padded batch.
+
+        The text side runs one sentence at a time: a rounding error of a padded batch must never change a
+        duration.
+        """
+        rows = []
+        for sentence, speaker in zip(sentences, speakers, strict=True):
+            batch = self.token_batch(sentence, speaker)
+            hidden, predicted = self.encode(batch)
+            frames = torch.round(torch.expm1(predicted.log_durations.float()) / options.speed).long()
+            spoken = torch.tensor(
+                [token.word >= 0 for token in (START, *sentence.tokens)], device=frames.device
+            )
+            frames = torch.where(spoken, frames.clamp(min=1), frames.clamp(min=0))
+            frames[:, -1] += (4 - frames.sum(1)).clamp(min=0)  # the shortest mel the vocoders take
+            pitch = (
+                predicted.pitch + options.pitch * 0.057762265 / self.statistics[1, 1]
+            )  # ln 2 / 12 a semitone
+            energy = (
+                predicted.energy + options.energy * 0.115129255 / self.statistics[2, 1]
+            )  # ln 10 / 20 a dB
+            rows.append((hidden[0].T, frames[0], pitch[0], energy[0], batch["token_mask"][0, 0]))
+        hidden, frames, pitch, energy, mask = (
+            nn.utils.rnn.pad_sequence(list(column), batch_first=True) for column in zip(*rows, strict=True)
+        )
+        return hidden.transpose(1, 2), frames, pitch, energy, mask[:, None]
+
+    def token_batch(self, sentence: Sentence, speaker: int) -> dict[str, Tensor]:
+        """A batch of one sentence, as `encode` wants it."""
+        tokens = (START, *sentence.tokens)
+        table = (
+            IDS
+            if tuple(self.hparams["symbols"]) == SYMBOLS
+            else {s: i for i, s in enumerate(self.hparams["symbols"])}
+        )
+        columns = {
+            "tokens": [table[token.symbol] for token in tokens],
+            "stress": [token.stress for token in tokens],
+            "long": [token.long for token in tokens],
+        }
+        batch = {name: torch.tensor([values], device=self.device) for name, values in columns.items()}
+        batch["token_mask"] = torch.ones(1, 1, len(tokens), dtype=torch.bool, device=self.device)
+        batch["speaker"] = torch.tensor([speaker], device=self.device)
+        return batch
+
+    def timings(self, sentence: Sentence, durations: Sequence[int]) -> tuple[Timing, ...]:
+        """When each phone and word is heard, from frames a token (a boundary first.
+
+        Then the sentence's tokens).
+        """
+        hop_s = self.mel_spec.hop_length / self.sample_rate
+        phones: list[Timing] = []
+        spans: dict[int, tuple[float, float]] = {}
+        frame = durations[0]
+        for token, count in zip(sentence.tokens, durations[1:], strict=False):
+            start, frame = frame * hop_s, frame + count
+            if token.word >= 0:
+                phones.append(Timing(token.symbol, start, frame * hop_s, "phone"))
+                spans[token.word] = (spans.get(token.word, (start, start))[0], frame * hop_s)
+        words = [Timing(sentence.words[k].text, *span, "word") for k, span in sorted(spans.items())]
+        return (*phones, *words)

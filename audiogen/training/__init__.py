@@ -1,0 +1,1 @@
+"""What every training run shares: the command line, callbacks, schedules, pictures."""
