@@ -35,23 +35,18 @@ class Alignment:
 
 
 def cepstra(wav: Tensor, sample_rate: int, hop_length: int) -> Tensor:
-    """wav (T,) -> mean-free cepstra 0-12 with first and second differences, (N, 39)."""
+    """wav (T,) -> cepstra 0-12 of 25 ms windows, the clip's mean taken off, (N, 13).
+
+    No difference features: their windows reach over several phones and smear the boundaries.
+    """
     spec = MelSpec(
         sample_rate, 512, 400, hop_length, n_mels=40, f_min=60.0, f_max=min(7600.0, sample_rate / 2)
     )
     mel = mel_spectrogram(wav[None], spec)[0]
-    n = torch.arange(40, dtype=torch.float32)
-    dct = torch.cos(math.pi / 40 * (n[None] + 0.5) * torch.arange(13)[:, None])
+    n = torch.arange(spec.n_mels, dtype=torch.float32)
+    dct = torch.cos(math.pi / spec.n_mels * (n[None] + 0.5) * torch.arange(13)[:, None])
     c = (dct @ mel).T
-    c = c - c.mean(0)
-    delta = _slope(c)
-    return torch.cat([c, delta, _slope(delta)], dim=1)
-
-
-def _slope(c: Tensor) -> Tensor:
-    """Regression slope over five frames, edges repeated."""
-    p = torch.cat([c[:1], c[:1], c, c[-1:], c[-1:]])
-    return (p[3:-1] - p[1:-3] + 2 * (p[4:] - p[:-4])) / 10
+    return c - c.mean(0)
 
 
 class Aligner:
@@ -79,13 +74,15 @@ class Aligner:
         names = sorted({t for sequence in tokens for t in sequence} | {PAUSE})
         index = {name: STATES * i for i, name in enumerate(names)}
         states = [self._expand(sequence, index) for sequence in tokens]
-        mean, variance = self._start(features, STATES * len(names), index[PAUSE])
-        paths = [_uniform(len(f), s) for f, s in zip(features, states, strict=True)]
-        scores = [0.0] * len(waves)
-        for iteration in progress(range(self.iterations)):
-            if iteration:
-                paths, scores = self._viterbi(features, states, mean, variance, index[PAUSE])
-            mean, variance = self._estimate(features, states, paths, mean, variance)
+        frames = torch.cat(features)
+        owner = self._flat_start(features, states, index[PAUSE])
+        mean = frames.mean(0).repeat(STATES * len(names), 1)
+        variance = frames.var(0).repeat(STATES * len(names), 1)
+        mean, variance = self._estimate(frames, owner, mean, variance)
+        for _ in progress(range(self.iterations)):
+            paths, _ = self._viterbi(features, states, mean, variance, index[PAUSE])
+            owner = torch.cat([torch.repeat_interleave(s, d) for s, d in zip(states, paths, strict=True)])
+            mean, variance = self._estimate(frames, owner, mean, variance)
         paths, scores = self._viterbi(features, states, mean, variance, index[PAUSE])
         return [
             self._merge(p, sequence, score) for p, sequence, score in zip(paths, tokens, scores, strict=True)
@@ -100,26 +97,22 @@ class Aligner:
         return torch.tensor(states)
 
     @staticmethod
-    def _start(features: Sequence[Tensor], num_states: int, pause: int) -> tuple[Tensor, Tensor]:
-        """Global statistics for every state; the pause starts from the quietest tenth of all frames."""
-        frames = torch.cat(list(features))
-        mean = frames.mean(0).repeat(num_states, 1)
-        variance = frames.var(0).repeat(num_states, 1)
-        quiet = frames[frames[:, 0] < frames[:, 0].quantile(0.1)] if len(frames) > 20 else frames
-        mean[pause] = quiet.mean(0)
-        return mean, variance
+    def _flat_start(features: Sequence[Tensor], states: Sequence[Tensor], pause: int) -> Tensor:
+        """State of every frame at first.
+
+        Each clip shared out evenly, but its quiet frames given to the pause.
+        """
+        owners = []
+        for c, s in zip(features, states, strict=True):
+            owner = torch.repeat_interleave(s, _uniform(len(c), s))
+            floor, loud = c[:, 0].quantile(0.02), c[:, 0].quantile(0.9)
+            owner[c[:, 0] < floor + 0.15 * (loud - floor)] = pause
+            owners.append(owner)
+        return torch.cat(owners)
 
     @staticmethod
-    def _estimate(
-        features: Sequence[Tensor],
-        states: Sequence[Tensor],
-        paths: Sequence[Tensor],
-        mean: Tensor,
-        variance: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def _estimate(frames: Tensor, owner: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Means and variances of the frames each state got; states with few frames lean on the old ones."""
-        frames = torch.cat(list(features))
-        owner = torch.cat([torch.repeat_interleave(s, d) for s, d in zip(states, paths, strict=True)])
         count = torch.zeros(len(mean)).index_add_(0, owner, torch.ones(len(owner)))[:, None]
         prior = 5.0
         new_mean = (torch.zeros_like(mean).index_add_(0, owner, frames) + prior * mean) / (count + prior)
@@ -159,7 +152,8 @@ class Aligner:
         """Frames a state -> boundaries of tokens in seconds; frame n is centred at n hops."""
         widths = torch.tensor([1 if token == PAUSE else STATES for token in tokens])
         ends = path.cumsum(0)[widths.cumsum(0) - 1]
-        starts = torch.cat([torch.zeros(1), ends.float()]) * self.hop_length / self.sample_rate
+        # frame n is centred at n hops: a boundary lies half a hop before the next token's first frame
+        starts = torch.cat([torch.zeros(1), (ends - 0.5).clamp(min=0)]) * self.hop_length / self.sample_rate
         return Alignment(starts, score)
 
 

@@ -41,7 +41,7 @@ def list_clips(source: Path) -> list[Clip]:
             clips.append(Clip(f"{language}/{path.stem}", path, text, language, SPEAKERS[language]))
     if not clips:
         raise DataError(
-            f"{source} holds no ivr recordings (looked for en/metadata.csv, en/flac/*.flac and LANG/ogg/*.ogg); "
+            f"{source} holds no ivr recordings (looked for en/metadata.csv, en/flac and LANG/ogg); "
             "leave --source out to fetch them from the public origin"
         )
     return clips

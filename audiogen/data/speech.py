@@ -136,7 +136,7 @@ def plausible(scores: Sequence[float], limit: float = 6.0) -> list[bool]:
     """Which scores are no outliers: at most `limit` robust standard deviations below the median."""
     values = torch.tensor(scores)
     centre = values.median()
-    spread = 1.4826 * (values - centre).abs().median().clamp(min=1e-3)
+    spread = 1.4826 * (values - centre).abs().median().clamp(min=2.0)
     return (values > centre - limit * spread).tolist()
 
 

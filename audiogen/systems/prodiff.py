@@ -26,6 +26,7 @@ from audiogen.spectral import MelSpec
 from audiogen.speech import SpeechOptions, check_steps, synthesize
 from audiogen.text.frontend import Sentence, Token
 from audiogen.text.symbols import BOUNDARY, IDS, SYMBOLS
+from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
 from audiogen.vocoders import MelVocoder
@@ -141,6 +142,14 @@ class ProDiff(L.LightningModule):
         """Log-mel to the scale of the diffusion."""
         return (mel - self.statistics[0, 0]) / self.statistics[0, 1]
 
+    def release(self) -> dict[str, Any]:
+        """Name in SYSTEMS and hyper-parameters of what this run makes."""
+        return release_of("prodiff", self.hparams)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a checkpoint say how to rebuild the system."""
+        checkpoint["release"] = self.release()
+
     def release_state(self) -> dict[str, Tensor]:
         """The tensors of the model itself."""
         return {key: value for key, value in self.state_dict().items() if not key.startswith("vocoder.")}
@@ -195,7 +204,7 @@ class ProDiff(L.LightningModule):
         steps = self.step_counts[0]
         labels = torch.tensor(self.plan(steps).labels, device=data.device)
         t = labels[torch.randint(len(labels), (len(data),), device=data.device)]
-        x = self.path.add_noise(data, torch.randn_like(data), t)
+        x = self.path.add_noise(data, torch.randn_like(data), t) * condition.mask
         estimate = self.denoiser(steps, condition)(x, t)
         loss = self.reconstruction(estimate, data, condition.mask)
         return loss + self.hparams["weight_variances"] * self.variance_loss(predicted, batch)

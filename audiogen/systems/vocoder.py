@@ -17,6 +17,7 @@ from audiogen.nn.discriminators import (
 )
 from audiogen.nn.spectral_loss import resolutions, spectral_losses
 from audiogen.spectral import MelSpec, mel_spectrogram
+from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
 from audiogen.vocoders.vocos import Vocos
@@ -57,6 +58,14 @@ class Vocoder(L.LightningModule):
         self.generator = Vocos(self.mel_spec, channels, hidden, blocks)
         self.discriminators = Discriminators(periods, n_ffts, discriminator_channels)
         self.loss_specs = resolutions(self.mel_spec)
+
+    def release(self) -> dict[str, Any]:
+        """Name in SYSTEMS and hyper-parameters of what this run makes."""
+        return release_of("vocoder", self.hparams)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a checkpoint say how to rebuild the system."""
+        checkpoint["release"] = self.release()
 
     def release_state(self) -> dict[str, Tensor]:
         """The tensors inference needs: the generator's."""

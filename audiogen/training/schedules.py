@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, hparams: Mapping[str, Any]) -> dict[str, Any]:
+def warmup_cosine(
+    optimizer: torch.optim.Optimizer, hparams: Mapping[str, Any], period: int | None = None
+) -> dict[str, Any]:
     """Linear warm-up over `warmup_steps`, then a cosine from `lr` to `lr_final` at `total_steps`.
 
     Lightning's form.
@@ -18,6 +20,7 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, hparams: Mapping[str, Any]) 
     end = hparams["lr_final"] / hparams["lr"]
 
     def factor(step: int) -> float:
+        step = step if period is None else step % period
         if step < warmup:
             return (step + 1) / warmup
         progress = min(1.0, (step - warmup) / max(1, total - warmup))

@@ -1,0 +1,126 @@
+"""Where `audiogen tts` writes: audio files, standard output, timestamps."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from audiogen.audio import Audio, AudioWriter, limit
+from audiogen.cli.jobs import Job, UsageError
+from audiogen.files import write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from audiogen.audio import Timing
+
+UNKNOWN_LENGTH = 0xFFFFFFFF
+TIMESTAMP_FORMATS = ("json", "srt")
+
+
+class StdoutWav:
+    """A 16-bit WAV on standard output that sounds from its first block on.
+
+    frames: samples that will come; None when that is not known yet: then the header says "until the end".
+    """
+
+    def __init__(self, sample_rate: int, channels: int, frames: int | None) -> None:
+        size = UNKNOWN_LENGTH if frames is None else 2 * channels * frames
+        riff = UNKNOWN_LENGTH if frames is None else size + 36
+        layout = (16, 1, channels, sample_rate, 2 * channels * sample_rate, 2 * channels, 16)
+        self._file = sys.stdout.buffer
+        self._file.write(
+            struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", *layout, b"data", size)
+        )
+
+    def write(self, wav: Tensor) -> None:
+        """Append wav (C, T), clamped to [-1, 1]."""
+        samples = (limit(wav) * 32767).round().short().T.contiguous().numpy()
+        self._file.write(samples.astype("<i2").tobytes())
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        """Use as AudioWriter is used."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing to finish: what was written has been heard."""
+
+
+Sink = AudioWriter | StdoutWav
+
+
+def open_sink(job: Job, first: Audio, is_all: bool, format: str | None) -> Sink:
+    """Something to write the job's blocks to; `first` is the first of them, and alone if `is_all`."""
+    channels, samples = first.wav.shape
+    if job.out is None:
+        return StdoutWav(first.sample_rate, channels, samples if is_all else None)
+    job.out.parent.mkdir(parents=True, exist_ok=True)
+    return AudioWriter(job.out, first.sample_rate, channels, format)
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder and try to write in it. Raises UsageError: better now than after an hour of work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write in {folder} ({error.strerror}); choose another folder") from error
+
+
+def timestamps_path(wanted: str, job: Job) -> Path:
+    """The file for a job's timestamps: `wanted` itself, or beside the audio when that is "json" or "srt"."""
+    if wanted not in TIMESTAMP_FORMATS:
+        return Path(wanted)
+    assert job.out is not None, "check_timestamps refuses standard output"
+    return job.out.with_suffix(f".{wanted}")
+
+
+def check_timestamps(wanted: str, jobs: Sequence[Job]) -> None:
+    """Raises UsageError if --timestamps names no known format, or one file for many items."""
+    if wanted in TIMESTAMP_FORMATS:
+        if any(job.out is None and job.error is None for job in jobs):
+            raise UsageError(
+                f"--timestamps {wanted} goes beside an audio file; give FILE.{wanted} for standard output"
+            )
+        return
+    if Path(wanted).suffix.lstrip(".").lower() not in TIMESTAMP_FORMATS:
+        raise UsageError(f"--timestamps {wanted!r} is neither json, srt, FILE.json nor FILE.srt")
+    if len(jobs) > 1:
+        raise UsageError(f"--timestamps {wanted} is one file for {len(jobs)} items; use json or srt")
+
+
+def write_timestamps(path: Path, timings: Sequence[Timing], seconds: float) -> None:
+    """JSON: words and phones with seconds. SRT: a cue a word."""
+    if path.suffix.lower() == ".srt":
+        write_text(path, to_srt(timings))
+        return
+    content: dict[str, object] = {"audio_seconds": round(seconds, 4)}
+    for kind in ("word", "phone"):
+        content[f"{kind}s"] = [
+            {"text": timing.text, "start_s": round(timing.start_s, 4), "end_s": round(timing.end_s, 4)}
+            for timing in timings
+            if timing.kind == kind
+        ]
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def to_srt(timings: Sequence[Timing]) -> str:
+    """SubRip cues, one a word."""
+    words = [timing for timing in timings if timing.kind == "word"]
+    return "\n".join(
+        f"{number}\n{_clock(word.start_s)} --> {_clock(word.end_s)}\n{word.text}\n"
+        for number, word in enumerate(words, 1)
+    )
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(1000 * seconds)
+    minutes, milliseconds = divmod(milliseconds, 60000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}"

@@ -1,0 +1,144 @@
+"""`audiogen prepare`: corpora to manifests and compact tensor files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from audiogen.data.clips import Clip
+
+prepare = typer.Typer(no_args_is_help=True, help="Turn a corpus into what `audiogen fit` trains on.")
+
+CORES = os.cpu_count() or 1
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to; it is made if missing.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes for pitch extraction.")]
+HeldOut = Annotated[
+    float, typer.Option("--held-out", min=0.0, max=0.5, help="Share of prompts kept for testing.")
+]
+
+
+@prepare.command()
+def ivr(
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--source", exists=True, file_okay=False, help="Folder with en/, es/, ...; else it is fetched."
+        ),
+    ] = None,
+    out: Out = Path("data/ivr"),
+    workers: Workers = CORES,
+    held_out: HeldOut = 0.05,
+) -> None:
+    """Asterisk telephone prompts, 16 kHz: English with texts for voices, all four languages for vocoders.
+
+    Writes audio.safetensors (vocoder), speech.safetensors (acoustic model), cuts.jsonl.gz (Lhotse) and
+    heldout.csv. Without --source the recordings are fetched from the public origin into OUT/source. Licence:
+    CC-BY-SA 3.0.
+    """
+    from audiogen.data.ivr import ATTRIBUTION, fetch, list_clips
+
+    _say("reading the ivr prompts (CC-BY-SA 3.0)")
+    clips = list_clips(source if source is not None else fetch(out / "source", say=_say))
+    _prepare(
+        clips, out, "en", "en-us", held_out, workers, {"licence": "CC-BY-SA 3.0", "attribution": ATTRIBUTION}
+    )
+
+
+@prepare.command()
+def ljspeech(
+    source: Annotated[
+        Path,
+        typer.Option("--source", exists=True, file_okay=False, help="Folder with metadata.csv and wavs/."),
+    ],
+    out: Out = Path("data/ljspeech"),
+    language: Annotated[str, typer.Option("--language", help="espeak-ng code of the texts.")] = "en-us",
+    speaker: Annotated[str, typer.Option("--speaker", help="Name of the voice.")] = "linda",
+    workers: Workers = CORES,
+    held_out: HeldOut = 0.05,
+) -> None:
+    """LJSpeech at 16 kHz, or any single-voice folder in its layout.
+
+    The layout: metadata.csv with lines `id|text|normalised text`, and wavs/ID.wav.
+
+    Writes the same files as `prepare ivr`. LJSpeech itself is in the public domain
+    (keithito.com/LJ-Speech-Dataset).
+    """
+    from audiogen.data.ljspeech import list_clips
+
+    _prepare(list_clips(source, speaker, language), out, language, language, held_out, workers, {})
+
+
+def _prepare(
+    clips: Sequence[Clip],
+    out: Path,
+    corpus_language: str,
+    language: str,
+    fraction: float,
+    workers: int,
+    metadata: dict[str, Any],
+) -> None:
+    """Split by prompt, then write every file."""
+    import torch
+
+    from audiogen.data.manifests import write_cuts, write_heldout
+    from audiogen.data.mels import MelData
+    from audiogen.data.pack import pack_waveforms
+    from audiogen.data.speech import build_speech
+    from audiogen.data.splits import held_out_prompts
+    from audiogen.spectral import MelSpec
+
+    torch.set_num_threads(1)  # the steps of an alignment are too small to share
+    out.mkdir(parents=True, exist_ok=True)
+    spec = MelSpec()
+    spoken = [clip for clip in clips if clip.text and clip.language == corpus_language]
+    test, kept_out = held_out_prompts({clip.id: clip.text or "" for clip in spoken}, fraction)
+    names = {name.rpartition("/")[2] for name in kept_out}
+    # a prompt is held out in every language: the translations share its melody
+    held_out = {clip.id for clip in clips if clip.id.rpartition("/")[2] in names}
+    pack_waveforms(
+        out / "audio.safetensors", clips, held_out, spec.sample_rate, metadata, _bar_of("packing audio")
+    )
+    pieces = build_speech(
+        out / "speech.safetensors",
+        spoken,
+        spec=spec,
+        language=language,
+        test_ids=test,
+        held_out=held_out,
+        metadata=metadata,
+        workers=workers,
+        progress=_progress,
+        say=_say,
+    )
+    write_cuts(out / "cuts.jsonl.gz", pieces, language)
+    write_heldout(out / "heldout.csv", spoken, test)
+    data = MelData(str(out / "speech.safetensors"))
+    data.setup("fit")
+    minutes = sum(piece.end_s - piece.start_s for piece in pieces) / 60
+    _say(
+        f"{len(pieces)} pieces, {minutes:.1f} minutes, {len(test)} prompts held out, "
+        f"{100 * data.padding_waste():.1f} % padding in batches of {data.max_frames} frames -> {out}"
+    )
+
+
+def _say(text: str) -> None:
+    """A line on stderr."""
+    typer.echo(text, err=True)
+
+
+def _progress(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
+    """A progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, description, total, console=Console(stderr=True))
+
+
+def _bar_of(description: str) -> Any:
+    """A progress bar for things with a length."""
+    return lambda items: _progress(items, description, len(items))

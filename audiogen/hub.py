@@ -1,0 +1,209 @@
+"""Models by name or path: weights are safetensors, and what rebuilds the model travels in their metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import audiogen
+from audiogen.files import replacing
+from audiogen.systems import SYSTEMS
+
+WEIGHTS = "model.safetensors"
+CHECKPOINT = ".ckpt"
+GRIFFIN_LIM = "griffin-lim"
+_PACKAGE = Path(__file__).resolve().parent
+MODEL_FOLDERS = (_PACKAGE / "_models", _PACKAGE.parent / "models")  # a plain install, then a checkout
+
+
+class UnknownModel(ValueError):
+    """A name or path that leads to no weights."""
+
+
+class CorruptWeights(ValueError):
+    """A file that is not, or is no longer, the weights of one of our systems."""
+
+
+def known_models() -> list[str]:
+    """Names that `load` finds on this machine."""
+    return sorted({path.parent.name for folder in MODEL_FOLDERS for path in folder.glob(f"*/{WEIGHTS}")})
+
+
+def locate(name: str | os.PathLike[str]) -> Path:
+    """The weights of a known name, of a folder with model.safetensors, or of a file. Raises UnknownModel."""
+    path = Path(name)
+    plain = len(path.parts) == 1 and not path.suffix
+    folders = [folder / path for folder in MODEL_FOLDERS] if plain else []
+    for candidate in (*(folder / WEIGHTS for folder in folders), path / WEIGHTS, path):
+        if candidate.is_file():
+            return candidate
+    known = ", ".join(known_models()) or "none is installed"
+    raise UnknownModel(f"unknown model {str(name)!r}; known: {known}; or give the path of a {WEIGHTS}")
+
+
+def load(
+    name: str | os.PathLike[str],
+    device: str | torch.device = "cpu",
+    vocoder: str | os.PathLike[str] | None = None,
+) -> Any:
+    """A trained system, ready for use: in eval mode on `device`, its vocoder attached if it needs one.
+
+    name: a known name, a folder, a safetensors file or a checkpoint (.ckpt) of `audiogen fit`.
+    device: "auto", "cpu", "cuda", "cuda:1" ...
+    vocoder: another one than the model names; "griffin-lim" is one without weights, for comparison.
+    Raises UnknownModel, CorruptWeights, MelSpecMismatch (ValueErrors all), ValueError for a missing device.
+    """
+    device = resolve_device(device)
+    path = locate(name)
+    system, hparams = _build(path)
+    system.to(device)
+    if (wanted := vocoder or hparams.get("vocoder")) is not None:
+        system.vocoder = _load_vocoder(wanted, system, device)
+    return system.eval()
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one. Raises ValueError for one not there."""
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (chosen.index or 0) >= counts.get(chosen.type, 0):
+        raise ValueError(f"device {str(device)!r} is not available on this machine; use --device auto or cpu")
+    return chosen
+
+
+def save(system: Any, path: str | os.PathLike[str]) -> None:
+    """Write weights, hyper-parameters and system name to one safetensors file, atomically.
+
+    The system needs `hparams` of plain values, as Lightning's save_hyperparameters leaves them. An attached
+    vocoder is left out: it has a file of its own, and its name stands in the hyper-parameters.
+    """
+    try:
+        hparams = json.dumps(dict(system.hparams))
+    except TypeError as error:
+        raise ValueError(
+            f"the hyper-parameters of {type(system).__name__} are not plain values: {error}"
+        ) from error
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in release_state(system).items()}
+    metadata = {"audiogen": audiogen.__version__, "system": system_key(system), "hparams": hparams}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata)
+
+
+def release_state(system: Any) -> Mapping[str, Tensor]:
+    """The tensors worth releasing: what the system says, else all but an attached vocoder's."""
+    if hasattr(system, "release_state"):
+        released: Mapping[str, Tensor] = system.release_state()
+        return released
+    return {key: tensor for key, tensor in system.state_dict().items() if not key.startswith("vocoder.")}
+
+
+def system_key(system: nn.Module) -> str:
+    """The name under which SYSTEMS lists the class of `system`. Raises ValueError if it does not."""
+    cls = type(system)
+    for key, home in SYSTEMS.items():
+        if home == f"{cls.__module__}:{cls.__qualname__}":
+            return key
+    raise ValueError(f"{cls.__module__}.{cls.__qualname__} is no system; SYSTEMS lists {', '.join(SYSTEMS)}")
+
+
+def read_metadata(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """System name and hyper-parameters of a weights file. Raises CorruptWeights."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise CorruptWeights(f"{path} is corrupt or no safetensors file ({error}); fetch it again") from error
+    try:
+        key, hparams = metadata["system"], json.loads(metadata["hparams"])
+    except (KeyError, ValueError) as error:
+        raise CorruptWeights(
+            f"{path} lacks audiogen's metadata; write weights with audiogen.hub.save"
+        ) from error
+    if key not in SYSTEMS or not isinstance(hparams, dict):
+        raise CorruptWeights(f"{path} holds system {key!r}; this version knows {', '.join(SYSTEMS)}")
+    return key, hparams
+
+
+def read_hparams(path: Path) -> dict[str, Any]:
+    """Hyper-parameters of a weights file or a training checkpoint. Raises ValueError."""
+    if path.suffix != CHECKPOINT:
+        return read_metadata(path)[1]
+    from audiogen.training.checkpoint import read_checkpoint
+
+    return read_checkpoint(path)[1]
+
+
+def provenance(name: str | os.PathLike[str], vocoder: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """Names and SHA-256 of the weights that `load` takes for the same arguments, for reports."""
+    path = locate(name)
+    origin = {"model": str(name), "model_sha256": sha256(path)}
+    if (wanted := vocoder or read_hparams(path).get("vocoder")) is None:
+        return origin
+    origin["vocoder"] = str(wanted)
+    return origin if wanted == GRIFFIN_LIM else {**origin, "vocoder_sha256": sha256(locate(wanted))}
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hex digest of a file, as the model cards state it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The system a file describes, with the file's tensors in it, on the CPU."""
+    if path.suffix == CHECKPOINT:
+        from audiogen.training.checkpoint import load_checkpoint
+
+        return load_checkpoint(path), read_hparams(path)
+    key, hparams = read_metadata(path)
+    module, _, name = SYSTEMS[key].partition(":")
+    cls = getattr(import_module(module), name)
+    try:
+        system = cls(**hparams)
+        getattr(system, "load_release_state", system.load_state_dict)(_read_tensors(path))
+    except (TypeError, RuntimeError) as error:
+        raise CorruptWeights(
+            f"{path} does not fit {name} of audiogen {audiogen.__version__}: {error}"
+        ) from error
+    return system, hparams
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file. Raises CorruptWeights if one holds NaN or infinity."""
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping, it has keys() only)
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CorruptWeights(f"{path} is corrupt: {key} holds NaN or infinity; fetch it again")
+    return tensors
+
+
+def _load_vocoder(name: str | os.PathLike[str], system: Any, device: torch.device) -> Any:
+    """The vocoder, in eval mode on `device`. Raises MelSpecMismatch if the system gives other mels."""
+    from audiogen.vocoders import require_same_spec
+
+    if name == GRIFFIN_LIM:
+        from audiogen.vocoders.griffin_lim import GriffinLim
+
+        return GriffinLim(system.mel_spec).to(device).eval()
+    path = locate(name)
+    vocoder, _ = _build(path)
+    if not hasattr(vocoder, "decode"):
+        raise UnknownModel(f"{str(name)!r} is no vocoder; use a vocoder such as vocos-16k, or {GRIFFIN_LIM}")
+    require_same_spec(system.mel_spec, vocoder.mel_spec)
+    return vocoder.to(device).eval()

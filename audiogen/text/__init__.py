@@ -1,0 +1,1 @@
+"""Text front end: written text to sentences of phone tokens."""

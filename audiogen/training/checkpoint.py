@@ -1,0 +1,53 @@
+"""From a training checkpoint to a system that can be released."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+
+from audiogen.systems import SYSTEMS
+
+
+def release_of(key: str, hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of the system to release: name in SYSTEMS, plain hyper-parameters."""
+    return {"system": key, "hparams": {k: v for k, v in hparams.items() if not k.startswith("_")}}
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """System name, hyper-parameters and (averaged) weights of a checkpoint that `audiogen fit` wrote.
+
+    Nothing but tensors and plain values is unpickled. Raises ValueError for anything else, FileNotFoundError
+    if the file is missing.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; train one with `audiogen fit`")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        release, state = checkpoint["release"], checkpoint["state_dict"]
+        key, hparams = release["system"], release["hparams"]
+    except Exception as error:  # torch reports damaged files in many ways
+        raise ValueError(
+            f"{path} is not a checkpoint of `audiogen fit` ({type(error).__name__}: {error})"
+        ) from error
+    if key not in SYSTEMS:
+        raise ValueError(f"{path} holds system {key!r}; this version knows {', '.join(SYSTEMS)}")
+    return key, hparams, state
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> L.LightningModule:
+    """The released system of a checkpoint, with its weights, in eval mode.
+
+    Raises ValueError like `read_checkpoint`.
+    """
+    key, hparams, state = read_checkpoint(path)
+    module, _, name = SYSTEMS[key].partition(":")
+    system: L.LightningModule = getattr(import_module(module), name)(**hparams)
+    system.load_state_dict(state)
+    return system.eval()

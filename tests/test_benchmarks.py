@@ -1,0 +1,141 @@
+"""The benchmarks' own arithmetic, with pipelines whose times are known."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import peers  # noqa: E402
+import quality_tts  # noqa: E402
+import speed_tts  # noqa: E402
+import word_overlap  # noqa: E402
+
+from audiogen.metrics.evaluation import Condition, EvalItem, Rendered, read_manifest  # noqa: E402
+from audiogen.metrics.intelligibility import Errors, Recogniser  # noqa: E402
+from audiogen.metrics.scores import Evaluation, Score  # noqa: E402
+
+
+def test_everyday_sentences_are_short_and_known_to_the_recogniser():
+    items = read_manifest(BENCHMARKS / "everyday_sentences.csv")
+    recogniser = Recogniser()
+    words = [item.text.lower().replace(",", "").rstrip(".?").split() for item in items]
+    assert len(items) == 100
+    assert all(4 <= len(sentence) <= 12 for sentence in words)
+    assert {word for sentence in words for word in sentence if not recogniser.knows(word)} == set()
+
+
+def test_unseen_words_are_counted_as_kinds_and_as_running_words():
+    kinds, running = word_overlap.unseen_shares(["the cat saw the dog."], ["The end. A dog?"])
+    assert kinds == pytest.approx(2 / 4)
+    assert running == pytest.approx(2 / 5)
+
+
+def lap(*seconds):
+    """Timings of sentences of 1, 2, ... seconds of audio, half the time in the vocoder."""
+    return [
+        speed_tts.Timing(s, float(n), {"text": 0.0, "acoustic": s / 2, "vocoder": s / 2})
+        for n, s in enumerate(seconds, start=1)
+    ]
+
+
+def test_summary_is_a_ratio_of_sums_of_medians():
+    row = speed_tts.summary([lap(0.1, 0.2), lap(0.3, 0.2), lap(0.1, 9.0)])
+    assert row["audio_seconds"] == 3
+    assert row["compute_seconds"] == pytest.approx(0.3)
+    assert row["rtfx"] == pytest.approx(10)
+    assert row["rtfx_first_run"] == pytest.approx(10)
+    assert row["rtfx_of_runs"] == pytest.approx([3 / 9.1, 3 / 0.5, 3 / 0.3])
+    assert row["stage_ms"]["vocoder"] == pytest.approx(50)
+
+
+def test_race_takes_turns_asks_for_equal_lengths_and_warms_up_on_others():
+    calls = []
+
+    def ours(text):
+        calls.append(("ours", text))
+        return speed_tts.Timing(0.1, float(len(text)))
+
+    def theirs(text, seconds):
+        calls.append(("theirs", text, seconds))
+        return speed_tts.Timing(0.5, seconds)
+
+    laps = speed_tts.race(["ab", "cde"], ["warm"], ours, theirs, runs=2)
+    assert calls[:2] == [("ours", "warm"), ("theirs", "warm", 4.0)]
+    first, second = calls[2:6], calls[6:]
+    assert first == [("ours", "ab"), ("theirs", "ab", 2.0), ("ours", "cde"), ("theirs", "cde", 3.0)]
+    assert second == [("theirs", "ab", 2.0), ("ours", "ab"), ("ours", "cde"), ("theirs", "cde", 3.0)]
+    assert {name: [len(one) for one in runs] for name, runs in laps.items()} == {
+        "audiogen": [2, 2],
+        "matcha_vocos": [2, 2],
+    }
+
+
+def test_race_without_the_pair_runs_alone():
+    laps = speed_tts.race(["a"], [], lambda text: speed_tts.Timing(0.1, 1.0), None, runs=1)
+    assert list(laps) == ["audiogen"]
+
+
+def test_emptied_text_caches_are_empty():
+    from audiogen.text import numbers
+
+    cached = [value for value in vars(numbers).values() if hasattr(value, "cache_info")]
+    for function in cached:
+        function.cache_clear()
+    from audiogen.text.normalize import normalize
+
+    normalize("12 and 1905")
+    assert any(function.cache_info().currsize for function in cached)
+    speed_tts.empty_text_caches()
+    assert all(function.cache_info().currsize == 0 for function in cached)
+
+
+@pytest.mark.parametrize("characters", [10, 500, 20_000])
+def test_long_text_is_long_enough_and_ends_with_a_sentence(characters):
+    text = speed_tts.long_text(["One two three.", "Is it four?", "Five."], characters)
+    assert characters <= len(text) <= characters + 60
+    assert text.endswith(".")
+
+
+def test_a_command_is_timed_and_weighed_and_its_failure_is_told():
+    seconds, peak = speed_tts.command(["--version"])
+    assert 0 < seconds < 60
+    assert 5e6 < peak < 5e9
+    with pytest.raises(RuntimeError, match="nonsense failed with 2"):
+        speed_tts.command(["nonsense"])
+
+
+def test_missing_peers_say_how_to_get_them(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matcha.text", None)
+    with pytest.raises(ImportError, match="pip install --target DIR --no-deps matcha-tts"):
+        peers.load(None)
+
+
+def test_account_compares_step_counts_pair_by_pair():
+    def scores(*edits):
+        return [Score(str(n), "heard", Errors(e, 10)) for n, e in enumerate(edits)]
+
+    result = Evaluation({"recording": scores(0, 0), "4 steps": scores(1, 3), "1 step": scores(2, 4)})
+    content = quality_tts.account(result)
+    assert list(content["differences"]) == ["1 step - 4 steps"]
+    cer = content["differences"]["1 step - 4 steps"]["cer"]
+    assert [cer["low"], cer["value"], cer["high"]] == pytest.approx([0.1, 0.1, 0.1])
+    assert content["conditions"][1]["items"][0] == {"id": "0", "heard": "heard", "rates": {"cer": 0.1}}
+
+
+def test_a_failed_item_is_accounted_with_its_error():
+    result = Evaluation({"1 step": [Score("a", error="no voice")]})
+    (entry,) = quality_tts.account(result)["conditions"]
+    assert entry["items"] == [{"id": "a", "heard": "", "rates": {}, "error": "no voice"}]
+
+
+def test_picture_is_a_small_file_even_of_noise(tmp_path):
+    noise = 0.3 * torch.randn(80_000, generator=torch.Generator().manual_seed(0))
+    sources = [Condition(f"{n} steps", lambda item: Rendered(noise)) for n in range(5)]
+    path = tmp_path / "picture.png"
+    quality_tts.picture(EvalItem("a", "Some text."), sources, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert 5_000 < path.stat().st_size < 150_000
