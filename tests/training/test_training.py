@@ -1,0 +1,146 @@
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import audiogen
+from audiogen import hub
+from audiogen.systems.prodiff import ProDiff
+from audiogen.training.callbacks import NanGuard
+from audiogen.training.checkpoint import read_checkpoint
+from audiogen.training.cli import AudiogenCLI, main
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TINY = {"prodiff_tiny": "speech", "vocos_tiny": "audio", "prodiff_distill_tiny": "speech"}
+
+
+def fit(name, prepared, run, *more):
+    """Train a tiny config in folder `run` -> its last checkpoint."""
+    main(
+        [
+            "fit",
+            *("-c", str(CONFIGS / f"{name}.yaml")),
+            *("--data.init_args.path", str(prepared / f"{TINY[name]}.safetensors")),
+            *("--trainer.default_root_dir", str(run)),
+            *more,
+        ]
+    )
+    return run / "runs" / name / "last.ckpt"
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder of our own to run in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def teacher(prepared, tmp_path_factory):
+    """The checkpoint of a tiny teacher."""
+    folder = tmp_path_factory.mktemp("teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return fit("prodiff_tiny", prepared, folder)
+
+
+@pytest.mark.parametrize("name", ["prodiff_tiny", "vocos_tiny"])
+def test_a_resumed_run_equals_the_unbroken_one(name, prepared, workplace):
+    whole = fit(name, prepared, workplace, "--trainer.max_steps", "6")
+    expected = torch.load(whole, weights_only=True)
+    whole.unlink()
+    # step 3 lies in the middle of an epoch for both
+    broken = fit(name, prepared, workplace, "--trainer.max_steps", "3").rename("broken.ckpt")
+    resumed = fit(name, prepared, workplace, "--trainer.max_steps", "6", "--ckpt_path", str(broken))
+    found = torch.load(resumed, weights_only=True)
+    assert found["global_step"] == 6
+    for part in ("state_dict", "current_model_state"):
+        assert all(torch.equal(found[part][key], value) for key, value in expected[part].items())
+
+
+def test_a_teacher_learns_its_data(teacher, prepared):
+    events = EventAccumulator(str(next(teacher.parent.glob("version_0"))))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("train/l1")]
+    assert losses[-1] < 0.9 * losses[0]
+    assert events.Tags()["images"]
+
+
+def test_statistics_are_the_datas(teacher, prepared):
+    _, hparams, state = read_checkpoint(teacher)
+    store = audiogen.data.store.Ragged(prepared / "speech.safetensors")
+    held_out = set(store.metadata["held_out"])
+    mels = [m for m, name in zip(store["mel"], store.metadata["ids"], strict=True) if name not in held_out]
+    values = torch.cat([mel.float().flatten() for mel in mels])
+    assert torch.allclose(state["statistics"][0], torch.stack([values.mean(), values.std()]), rtol=1e-4)
+    assert hparams["step_counts"] == [4]
+
+
+def test_distillation_gives_a_model_of_every_step_count(teacher, prepared, workplace):
+    checkpoint = fit("prodiff_distill_tiny", prepared, workplace, "--model.init_args.teacher", str(teacher))
+    key, hparams, state = read_checkpoint(checkpoint)
+    assert key == "prodiff"
+    assert tuple(hparams["step_counts"]) == (4, 2, 1)
+    assert hparams["default_steps"] == 2
+    taught = read_checkpoint(teacher)[2]
+    for name, value in taught.items():  # the teacher is untouched, encoder and all
+        assert torch.equal(state[name], value), name
+    name = "denoisers.{}.head.weight"
+    heads = [state[name.format(n)] for n in (4, 2, 1)]
+    assert not torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[1], heads[2])
+    hub.save(hub.load(checkpoint), workplace / "model.safetensors")
+    released = hub.load(workplace / "model.safetensors")
+    assert isinstance(released, ProDiff)
+    assert released.step_counts == (4, 2, 1)
+
+
+def test_distillation_refuses_stages_that_do_not_fit(teacher):
+    from audiogen.systems.prodiff_distill import ProDiffDistill
+
+    with pytest.raises(ValueError, match="must halve"):
+        ProDiffDistill(str(teacher), stages=(4, 1))
+    with pytest.raises(ValueError, match="must begin with"):
+        ProDiffDistill(str(teacher), stages=(8, 4))
+    with pytest.raises(FileNotFoundError, match="audiogen fit"):
+        ProDiffDistill("none.ckpt")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_items(prepared, workplace, monkeypatch):
+    monkeypatch.setattr(ProDiff, "variance_loss", lambda *a: torch.tensor(float("nan")))
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 0, items \['clip.*lower model\.lr"):
+        fit("prodiff_tiny", prepared, workplace)
+
+
+def test_a_gradient_that_is_not_finite_is_caught_before_the_weights():
+    class Module(torch.nn.Linear):
+        """A module whose gradient went wrong."""
+
+    module = Module(1, 1)
+    module.weight.grad = torch.tensor([[float("inf")]])
+    guard = NanGuard()
+    guard._ids = ["a"]
+    with pytest.raises(FloatingPointError, match=r"gradient of weight .* items \['a'\]"):
+        guard.on_before_optimizer_step(type("Trainer", (), {"global_step": 7}), module, None)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_builds(path, teacher, workplace):
+    more = ["--model.init_args.teacher", str(teacher)] if "distill" in path.stem else []
+    cli = AudiogenCLI(
+        args=["-c", str(path), "--trainer.precision", "32-true", "--trainer.accelerator", "cpu", *more],
+        run=False,
+        save_config_callback=None,
+    )
+    steps = yaml.safe_load(path.read_text())["trainer"]["max_steps"]
+    assert cli.trainer.max_steps == steps
+    assert sum(p.numel() for p in cli.model.parameters()) > 0
+
+
+def test_an_unknown_key_is_an_error(prepared, workplace, capsys):
+    with pytest.raises(SystemExit) as error:
+        fit("prodiff_tiny", prepared, workplace, "--model.init_args.chanels", "8")
+    assert error.value.code == 2
+    assert "chanels" in capsys.readouterr().err
