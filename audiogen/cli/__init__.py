@@ -42,6 +42,7 @@ VERBS = {
     ),
     "prepare": Verb("audiogen.cli.prepare:prepare", "Turn a corpus into training data.", TRAIN),
     "fit": Verb(LIGHTNING, "Train: audiogen fit -c configs/NAME.yaml", TRAIN),
+    "export": Verb("audiogen.cli.export:export", "Make a model to share of a checkpoint.", TRAIN),
     "validate": Verb(LIGHTNING, "Run the validation of a checkpoint.", TRAIN),
     "test": Verb(LIGHTNING, "Run the test of a checkpoint.", TRAIN),
     "predict": Verb(LIGHTNING, "Run the predictions of a checkpoint.", TRAIN),

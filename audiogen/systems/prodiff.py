@@ -25,7 +25,7 @@ from audiogen.sampling.plans import Plan, ddim
 from audiogen.spectral import MelSpec
 from audiogen.speech import SpeechOptions, check_steps, synthesize
 from audiogen.text.frontend import Sentence, Token
-from audiogen.text.symbols import BOUNDARY, IDS, SYMBOLS
+from audiogen.text.symbols import BOUNDARY, SYMBOLS
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
@@ -87,6 +87,9 @@ class ProDiff(L.LightningModule):
         self.speakers = tuple(speakers)
         self.step_counts = tuple(step_counts)
         self.default_steps = default_steps
+        self.symbols = tuple(symbols)
+        self.eta, self.temperature = eta, temperature
+        self.weight_l1, self.weight_ssim, self.weight_variances = weight_l1, weight_ssim, weight_variances
         self.vocoder: MelVocoder | None = None
         self.path = VPCosine()
         self.encoder = TextEncoder(len(symbols), channels, **(encoder or {}))
@@ -109,7 +112,7 @@ class ProDiff(L.LightningModule):
 
         Training draws its times from this plan's labels, sampling runs it.
         """
-        return ddim(self.path, uniform_t(num_steps), eta=self.hparams["eta"])
+        return ddim(self.path, uniform_t(num_steps), eta=self.eta)
 
     def denoiser(self, num_steps: int, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
         """The denoiser for `num_steps` as denoise(x, t).
@@ -162,7 +165,7 @@ class ProDiff(L.LightningModule):
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is None:
             return
-        data.check(self.mel_spec, tuple(self.hparams["symbols"]), self.speakers)
+        data.check(self.mel_spec, self.symbols, self.speakers)
         self.statistics.copy_(data.statistics())
 
     def reconstruction(self, estimate: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -176,7 +179,7 @@ class ProDiff(L.LightningModule):
         self.log_dict(
             {f"{self.stage}/l1": l1, f"{self.stage}/ssim": similarity}, prog_bar=True, batch_size=len(target)
         )
-        return self.hparams["weight_l1"] * l1 + self.hparams["weight_ssim"] * (1 - similarity)
+        return self.weight_l1 * l1 + self.weight_ssim * (1 - similarity)
 
     def variance_loss(self, predicted: Variances, batch: Mapping[str, Any]) -> Tensor:
         """Sum of the squared errors of log-duration, pitch and energy, each averaged over real tokens."""
@@ -207,7 +210,7 @@ class ProDiff(L.LightningModule):
         x = self.path.add_noise(data, torch.randn_like(data), t) * condition.mask
         estimate = self.denoiser(steps, condition)(x, t)
         loss = self.reconstruction(estimate, data, condition.mask)
-        return loss + self.hparams["weight_variances"] * self.variance_loss(predicted, batch)
+        return loss + self.weight_variances * self.variance_loss(predicted, batch)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Full sampling with true durations, pitch and energy against the recording.
@@ -254,7 +257,7 @@ class ProDiff(L.LightningModule):
         """Run the plan from each item's own noise -> standardised mel (B, n_mels, N). NFE = num_steps."""
         noise = ItemNoise(seeds)
         start = noise.start(self.mel_spec.n_mels, condition.mask.shape[-1]).to(condition.frames)
-        start = self.hparams["temperature"] * start * condition.mask
+        start = self.temperature * start * condition.mask
         denoise = self.denoiser(num_steps, condition)
         return run(self.plan(num_steps), denoise, start, noise=lambda row, x: noise(row, x) * condition.mask)
 
@@ -337,11 +340,7 @@ class ProDiff(L.LightningModule):
     def token_batch(self, sentence: Sentence, speaker: int) -> dict[str, Tensor]:
         """A batch of one sentence, as `encode` wants it."""
         tokens = (START, *sentence.tokens)
-        table = (
-            IDS
-            if tuple(self.hparams["symbols"]) == SYMBOLS
-            else {s: i for i, s in enumerate(self.hparams["symbols"])}
-        )
+        table = {symbol: index for index, symbol in enumerate(self.symbols)}
         columns = {
             "tokens": [table[token.symbol] for token in tokens],
             "stress": [token.stress for token in tokens],

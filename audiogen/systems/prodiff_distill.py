@@ -43,8 +43,8 @@ class ProDiffDistill(ProDiff):
             raise ValueError(
                 f"{teacher} has {hparams['step_counts']} steps: stages must begin with that, not {stages}"
             )
-        super().__init__(**{**hparams, "step_counts": stages, "default_steps": default_steps})
-        self.released_hparams = dict(self.hparams)
+        self.released_hparams = {**hparams, "step_counts": stages, "default_steps": default_steps}
+        super().__init__(**self.released_hparams)
         self.save_hyperparameters()
         self.stages = stages
         self.load_state_dict(state, strict=False)
@@ -61,7 +61,7 @@ class ProDiffDistill(ProDiff):
     def on_fit_start(self) -> None:
         """Check that the data fits; the statistics stay the teacher's."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.check(self.mel_spec, tuple(self.hparams["symbols"]), self.speakers)
+        data.check(self.mel_spec, self.symbols, self.speakers)
 
     @property
     def stage_index(self) -> int:
@@ -88,7 +88,7 @@ class ProDiffDistill(ProDiff):
         row = torch.randint(few, (len(data),), device=data.device)
         t, t_next = (torch.tensor(times, device=data.device)[row] for times in (coarse.labels, coarse.ends))
         t_mid = torch.tensor(fine.ends, device=data.device)[2 * row]
-        noise = torch.randn_like(data) * self.hparams["temperature"]
+        noise = torch.randn_like(data) * self.temperature
         x = self.path.add_noise(data, noise, t) * condition.mask
         target = progressive_target(self.path, self.denoiser(2 * few, condition), x, t, t_mid, t_next)
         estimate = self.denoiser(few, condition)(x, t)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,4 +28,6 @@ class AudiogenCLI(LightningCLI):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run LightningCLI on `argv` (without the program's name), e.g. ["fit", "-c", "configs/prodiff.yaml"]."""
+    # Lightning warns whoever passes words on instead of letting it read the command line itself
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
     AudiogenCLI(args=None if argv is None else list(argv), save_config_kwargs={"overwrite": True})

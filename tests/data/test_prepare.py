@@ -125,7 +125,9 @@ def test_the_public_archive_is_fetched_and_unpacked(tmp_path):
 
 def test_a_wrong_source_is_a_usage_error(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert main(["prepare", "ivr", "--source", str(tmp_path / "empty"), "--out", str(tmp_path / "o")]) == USAGE
+    assert (
+        main(["prepare", "ivr", "--source", str(tmp_path / "empty"), "--out", str(tmp_path / "o")]) == USAGE
+    )
     assert "no ivr recordings" in capsys.readouterr().err
     assert main(["prepare", "ljspeech", "--source", str(tmp_path / "empty")]) == USAGE
     assert "metadata.csv" in capsys.readouterr().err

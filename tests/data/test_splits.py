@@ -13,7 +13,12 @@ def test_near_duplicates_differ_in_a_word_or_two():
 
 
 def test_clusters_are_transitive_and_complete():
-    texts = {"a": "one two three four", "b": "one two three five", "c": "one two six five", "d": "nothing alike here"}
+    texts = {
+        "a": "one two three four",
+        "b": "one two three five",
+        "c": "one two six five",
+        "d": "nothing alike here",
+    }
     clusters = cluster_texts(texts)
     assert sorted(map(sorted, clusters)) == [["a", "b", "c"], ["d"]]
 

@@ -29,7 +29,7 @@ def test_griffin_lim_brings_the_spectrogram_back():
 
 
 def test_vocos_inverts_a_spectrum_its_head_predicts():
-    """With the stack short-circuited to a constant head, the waveform is the inverse STFT of that constant."""
+    """With the stack cut short to a constant head, the waveform is the inverse STFT of that constant."""
     vocos = Vocos(SPEC, 8, 8, 1)
     torch.nn.init.zeros_(vocos.head.weight)
     torch.nn.init.zeros_(vocos.head.bias)

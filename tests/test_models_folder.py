@@ -1,0 +1,112 @@
+"""The released weights: complete, as their cards say, and able to speak."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+import audiogen
+from audiogen import hub
+from audiogen.metrics.intelligibility import Recogniser, character_errors
+from audiogen.spectral import mel_spectrogram
+
+ROOT = Path(__file__).parents[1]
+MODELS = ROOT / "models"
+NAMES = ("prodiff", "vocos-16k")
+
+
+def test_every_model_has_weights_a_card_and_a_line_in_the_index():
+    folders = sorted(path.name for path in MODELS.iterdir() if path.is_dir())
+    assert folders == sorted(NAMES)
+    index = (MODELS / "README.md").read_text()
+    for name in NAMES:
+        assert f"[{name}]({name}/README.md)" in index
+    assert hub.known_models() == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_states_the_sum_licence_origin_and_weak_spots(name):
+    card = (MODELS / name / "README.md").read_text()
+    assert hub.sha256(MODELS / name / "model.safetensors") in card
+    for words in ("CC-BY-SA 3.0", "Allison Smith", "Digium", "## Weak spots"):
+        assert words in card
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", card):
+        assert (MODELS / name / picture).is_file()
+
+
+def test_the_weights_stay_small():
+    assert sum((MODELS / name / "model.safetensors").stat().st_size for name in NAMES) < 40e6
+
+
+@pytest.fixture(scope="module")
+def voice():
+    return audiogen.load("prodiff")
+
+
+@pytest.mark.parametrize("steps", [4, 2, 1])
+def test_the_voice_can_be_understood(voice, steps):
+    text = "Your call is important to us. Please stay on the line."
+    audio = voice.synthesize(text, num_steps=steps)
+    assert 2.5 < audio.seconds < 6
+    errors = character_errors(text, Recogniser()(audio.wav[0].numpy()))
+    assert errors.edits / errors.characters < 0.3
+
+
+def test_the_voice_is_neither_silent_nor_clipped(voice):
+    wav = voice.synthesize("Good morning, and welcome to the city library.").wav
+    assert 0.02 < float(wav.square().mean().sqrt()) < 0.5
+    assert float(wav.abs().max()) < 1.0
+    steps = wav[0].diff().abs()
+    assert float(steps[:80].max()) < 0.05
+    assert float(steps[-80:].max()) < 0.05
+
+
+def test_the_vocoder_copies_a_tone_complex():
+    vocoder = audiogen.load("vocos-16k")
+    t = torch.arange(16000) / 16000
+    wav = 0.1 * sum(torch.sin(2 * torch.pi * 180 * k * t) / k for k in range(1, 12))[None]
+    mel = mel_spectrogram(wav, vocoder.mel_spec)
+    with torch.inference_mode():
+        copy = mel_spectrogram(vocoder.decode(mel)[:, 0], vocoder.mel_spec)
+    loud = mel > -3
+    assert float((copy - mel)[loud].abs().mean()) < 0.4
+
+
+def test_a_wheel_carries_the_weights_and_speaks(tmp_path):
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        str(tmp_path),
+    ]
+    subprocess.run([*build, str(ROOT)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("audiogen-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    top = {path.name for path in (tmp_path / "site").iterdir()}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"audiogen"}
+    code = (
+        "import audiogen, audiogen.hub, json, sys; from audiogen.cli import main;"
+        "code = main(['tts', 'Hello there.', '-o', 'hello.wav', '--report', 'r.json', '--quiet']);"
+        "print(audiogen.__file__); sys.exit(code)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "site") in done.stdout
+    assert (tmp_path / "hello.wav").stat().st_size > 10000
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["context"]["model_sha256"] == hub.sha256(MODELS / "prodiff" / "model.safetensors")

@@ -1,0 +1,114 @@
+"""Every command of README runs, and its numbers are the measured ones."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic_corpus import TEXTS, utter
+
+from audiogen.audio import read_audio, write_audio
+from audiogen.cli import OK, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.partition("  #")[0].strip() for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()
+]
+GATE = ('pip install -e ".[dev]" && pytest',)  # what .ci/run does; a test cannot install itself
+INSTALL = "pip install . && "  # the wheel is tested in test_models_folder
+SHORTER = [
+    "--trainer.max_steps",
+    "1",
+    "--trainer.enable_progress_bar",
+    "false",
+    "--trainer.callbacks",
+    "null",
+]
+MORE = {
+    "audiogen fit -c configs/vocos_16k.yaml": [*SHORTER, "--data.init_args.batch_size", "1"],
+    "audiogen fit -c configs/prodiff.yaml": SHORTER,
+    "audiogen fit -c configs/prodiff_distill.yaml": SHORTER,
+    "audiogen prepare ivr --source DIR --out data/ivr": ["--workers", "1"],
+    'audiogen tts "Hello." --model my_voice.safetensors -o hello.wav': ["--vocoder", "griffin-lim"],
+}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, prepared):
+    """A folder with what the commands name: configs, a corpus under DIR, a tiny checkpoint in place of a long run."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("configs", "benchmarks"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "DIR" / "en" / "flac").mkdir(parents=True)
+    rows = []
+    for i, text in enumerate(TEXTS):
+        write_audio(folder / "DIR" / "en" / "flac" / f"p{i}.flac", utter(text, i)[0][None], 16000)
+        rows.append(f"p{i}|{text}|{text}")
+    (folder / "DIR" / "en" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        data = ["--data.init_args.path", str(prepared / "speech.safetensors")]
+        assert main(["fit", "-c", "configs/prodiff_tiny.yaml", *data]) == OK
+        for name in ("prodiff", "prodiff_distill"):
+            (folder / "runs" / name).mkdir(exist_ok=True)
+            shutil.copy(folder / "runs" / "prodiff_tiny" / "last.ckpt", folder / "runs" / name / "last.ckpt")
+        yield folder
+
+
+def run(command, folder):
+    """Run one line of README in `folder`."""
+    command = command.removeprefix(INSTALL)
+    if "|" in command or ">" in command:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+        command = command.replace("audiogen", f"{shlex.quote(sys.executable)} -m audiogen", 1)
+        done = subprocess.run(["bash", "-c", command], cwd=folder, env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        return
+    words = shlex.split(command.replace("\\$", "$"))
+    assert words[0] == "audiogen"
+    assert main([*words[1:], *MORE.get(command, [])]) == OK
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in GATE])
+def test_a_command_of_readme_runs(command, workplace):
+    run(command, workplace)
+    if outputs := re.findall(r"(?:-o|>) (\S+\.wav)", command):
+        wav = read_audio(workplace / outputs[0])
+        assert torch.isfinite(wav).all()
+        assert wav.shape[-1] > 4000
+
+
+def test_the_gate_is_readmes_own_test_command():
+    script = (ROOT / ".ci" / "run").read_text()
+    for part in GATE[0].split(" && "):
+        assert part.removeprefix("pip install") in script
+    assert GATE[0] in COMMANDS
+
+
+def test_the_python_of_readme_runs(workplace):
+    (code,) = (text for kind, text in BLOCKS if kind == "python")
+    exec(compile(code, "README", "exec"), {})
+    assert (workplace / "good_morning.wav").stat().st_size > 10000
+
+
+def test_numbers_in_readme_and_cards_are_the_measured_ones():
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "tables.py", "--check"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
