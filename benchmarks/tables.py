@@ -64,9 +64,10 @@ def speed() -> str:
     return "\n\n".join(
         [
             table(head, rows),
-            f"{context['steps']} steps, {context['sentences']} everyday sentences, median of {context['runs']} runs in turns; "
-            f"stages in milliseconds a second of audio; the peers' official modules with random weights. audiogen is "
-            f"{found['warm']['times_faster']:.1f} times as fast. From a cold start to a written file: "
+            f"{context['steps']} steps, {context['sentences']} everyday sentences, median of "
+            f"{context['runs']} runs in turns; stages in milliseconds a second of audio; the peers' official "
+            f"modules with random weights. audiogen is {found['warm']['times_faster']:.1f} times as fast. "
+            f"From a cold start to a written file: "
             f"{cold['seconds']:.1f} s, peak memory {cold['peak_memory_mb'] / 1000:.2f} GB; a text of "
             f"{long['characters']:,} characters ({long['audio_seconds'] / 60:.0f} minutes of speech): "
             f"{long['peak_memory_mb'] / 1000:.2f} GB. Machine: {machine(context)}.",

@@ -42,7 +42,7 @@ MORE = {
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, prepared):
-    """A folder with what the commands name: configs, a corpus under DIR, a tiny checkpoint in place of a long run."""
+    """A folder with what the commands name: configs, a corpus in DIR, a tiny checkpoint for a long run."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configs", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)

@@ -9,14 +9,14 @@ import typer
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `audiogen fit`: runs/NAME/last.ckpt.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of a run: runs/NAME/last.ckpt.")],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File to write: models/NAME/model.safetensors.")
     ] = Path("model.safetensors"),
 ) -> None:
     """Write the averaged weights of a checkpoint as safetensors, hyper-parameters included.
 
-    The file is what `--model` takes; nothing of the optimiser is in it. Prints its SHA-256, for the model card.
+    The file is what `--model` takes; nothing of the optimiser is in it. Prints its SHA-256.
     """
     from audiogen import hub
     from audiogen.training.checkpoint import load_checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ class ProDiff(L.LightningModule):
 
     def release(self) -> dict[str, Any]:
         """Name in SYSTEMS and hyper-parameters of what this run makes."""
-        return release_of("prodiff", self.hparams)
+        return release_of("prodiff", {**self.hparams, "mel_spec": asdict(self.mel_spec)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a checkpoint say how to rebuild the system."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as L
@@ -38,6 +39,7 @@ class Vocoder(L.LightningModule):
         channels: int = 256,
         hidden: int = 768,
         blocks: int = 8,
+        n_fft: int = 1024,
         lr: float = 5e-4,
         lr_final: float = 1e-5,
         total_steps: int = 20000,
@@ -55,13 +57,13 @@ class Vocoder(L.LightningModule):
         self.save_hyperparameters()
         self.mel_spec = MelSpec(**(mel_spec or {}))
         self.sample_rate = self.mel_spec.sample_rate
-        self.generator = Vocos(self.mel_spec, channels, hidden, blocks)
+        self.generator = Vocos(self.mel_spec, channels, hidden, blocks, n_fft)
         self.discriminators = Discriminators(periods, n_ffts, discriminator_channels)
         self.loss_specs = resolutions(self.mel_spec)
 
     def release(self) -> dict[str, Any]:
         """Name in SYSTEMS and hyper-parameters of what this run makes."""
-        return release_of("vocoder", self.hparams)
+        return release_of("vocoder", {**self.hparams, "mel_spec": asdict(self.mel_spec)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a checkpoint say how to rebuild the system."""

@@ -13,11 +13,15 @@ class Vocos(nn.Module):
     """Log-mel frames to a waveform in one pass at frame rate.
 
     The head predicts log-magnitude and phase of every STFT bin; the inverse STFT does the upsampling (Siuzdak
-    2023, section 3). channels, hidden and blocks size the stack; its receptive field is 6 blocks + 7 frames.
+    2023, section 3). n_fft: window of that STFT, which need not be the mels' own. channels, hidden and blocks size the stack, whose receptive field is
+    6 blocks + 7 frames.
     """
 
-    def __init__(self, mel_spec: MelSpec, channels: int = 256, hidden: int = 768, blocks: int = 8) -> None:
+    def __init__(
+        self, mel_spec: MelSpec, channels: int = 256, hidden: int = 768, blocks: int = 8, n_fft: int = 1024
+    ) -> None:
         super().__init__()
+        self.n_fft = n_fft
         self.mel_spec = mel_spec
         self.stem = nn.Conv1d(mel_spec.n_mels, channels, 7, padding=3)
         self.stem_norm = nn.LayerNorm(channels, eps=1e-6)
@@ -25,8 +29,8 @@ class Vocos(nn.Module):
             ConvNeXtBlock(channels, hidden, layer_scale=1 / blocks) for _ in range(blocks)
         )
         self.head_norm = nn.LayerNorm(channels, eps=1e-6)
-        self.head = nn.Linear(channels, mel_spec.n_fft + 2)
-        self.register_buffer("window", torch.hann_window(mel_spec.win_length), persistent=False)
+        self.head = nn.Linear(channels, n_fft + 2)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.window: Tensor
 
     def spectrum(self, mel: Tensor) -> Tensor:
@@ -35,14 +39,12 @@ class Vocos(nn.Module):
         for block in self.blocks:
             x = block(x)
         log_magnitude, phase = self.head(self.head_norm(x.transpose(1, 2))).transpose(1, 2).chunk(2, dim=1)
-        return torch.polar(
-            log_magnitude.float().clamp(max=5.0).exp(), phase.float()
-        )  # e^5: no single bin can explode
+        magnitude = log_magnitude.float().clamp(max=5.0).exp()  # e^5: no single bin can explode
+        return torch.polar(magnitude, phase.float())
 
     def decode(self, mel: Tensor) -> Tensor:
         """mel (B, n_mels, N), N >= 2 -> waveform (B, 1, (N - 1) hop_length)."""
-        spec = self.mel_spec
-        wav = torch.istft(self.spectrum(mel), spec.n_fft, spec.hop_length, spec.win_length, self.window)
-        return wav[:, None]
+        spectrum = self.spectrum(mel)
+        return torch.istft(spectrum, self.n_fft, self.mel_spec.hop_length, window=self.window)[:, None]
 
     forward = decode
