@@ -28,13 +28,14 @@ class ResumableLoader(Generic[Plan, Batch]):
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        """The rest of this epoch; the next call starts the next one."""
+        """The rest of this epoch, or the next one if nothing is left of it."""
+        if self.position >= self._length:
+            self.epoch += 1
+            self.position = 0
         plans = self.plan_epoch(self.epoch)
-        while self.position < len(plans):
+        while self.position < self._length:
             self.position += 1  # before the yield: a state taken while the batch is in use counts it as used
             yield self.make(plans[self.position - 1])
-        self.epoch += 1
-        self.position = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next batch comes from; Lightning stores it in checkpoints."""

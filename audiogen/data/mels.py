@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
 
 from audiogen.data.loader import ResumableLoader
 from audiogen.data.store import DataError, Ragged
@@ -121,7 +122,8 @@ class MelData(L.LightningDataModule):
         print(f"{len(self.training_items)} pieces to train on, {100 * self.padding_waste():.1f} % padding")
         return ResumableLoader(self.plan_epoch, self.batch)
 
-    def val_dataloader(self) -> ResumableLoader[list[int], dict[str, Any]]:
-        """Test pieces in order of length."""
+    def val_dataloader(self) -> Iterable[dict[str, Any]]:
+        """Test pieces in order of length, four a batch."""
         order = sorted(self.validation_items, key=self.mel.length)
-        return ResumableLoader(lambda epoch: [order[k : k + 4] for k in range(0, len(order), 4)], self.batch)
+        groups: Any = [order[k : k + 4] for k in range(0, len(order), 4)]
+        return DataLoader(groups, batch_size=None, collate_fn=self.batch)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import TypedDict
+from collections.abc import Iterable
+from typing import Any, TypedDict
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from audiogen.data.loader import ResumableLoader
 from audiogen.data.store import DataError, Ragged, RaggedColumn
@@ -97,6 +99,8 @@ class WaveformData(L.LightningDataModule):
         """Training batches."""
         return ResumableLoader(self.plan_epoch, self.training_batch)
 
-    def val_dataloader(self) -> ResumableLoader[int, WaveformBatch]:
+    def val_dataloader(self) -> Iterable[WaveformBatch]:
         """Held-out clips, one a batch."""
-        return ResumableLoader(lambda epoch: self.validation_items, self.validation_batch)
+        items: Any = self.validation_items
+        make: Any = self.validation_batch
+        return DataLoader(items, batch_size=None, collate_fn=make)

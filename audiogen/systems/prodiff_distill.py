@@ -5,6 +5,7 @@ ProDiff, section 3.2).
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from audiogen.sampling.distillation import progressive_target
 from audiogen.systems.prodiff import ProDiff
-from audiogen.training.checkpoint import read_checkpoint
+from audiogen.training.checkpoint import read_checkpoint, release_of
 from audiogen.training.schedules import warmup_cosine
 
 
@@ -56,7 +57,7 @@ class ProDiffDistill(ProDiff):
 
     def release(self) -> dict[str, Any]:
         """A student is released as the `ProDiff` it is."""
-        return {"system": "prodiff", "hparams": self.released_hparams}
+        return release_of("prodiff", {**self.released_hparams, "mel_spec": asdict(self.mel_spec)})
 
     def on_fit_start(self) -> None:
         """Check that the data fits; the statistics stay the teacher's."""

@@ -13,8 +13,8 @@ class Vocos(nn.Module):
     """Log-mel frames to a waveform in one pass at frame rate.
 
     The head predicts log-magnitude and phase of every STFT bin; the inverse STFT does the upsampling (Siuzdak
-    2023, section 3). n_fft: window of that STFT, which need not be the mels' own. channels, hidden and blocks size the stack, whose receptive field is
-    6 blocks + 7 frames.
+    2023, section 3). n_fft: window of that STFT, which need not be the mels' own. channels, hidden and blocks
+    size the stack, whose receptive field is 6 blocks + 7 frames.
     """
 
     def __init__(

@@ -33,6 +33,14 @@ def loader():
     return ResumableLoader(lambda epoch: [(epoch, k) for k in range(5)], lambda plan: plan)
 
 
+def test_an_epoch_that_is_not_read_past_its_last_item_is_over_all_the_same():
+    """Lightning takes the last batch and asks no further."""
+    source = loader()
+    for expected in (0, 1, 2):
+        iterator = iter(source)
+        assert [next(iterator) for _ in range(5)] == [(expected, k) for k in range(5)]
+
+
 def test_a_loader_resumes_in_the_middle_of_an_epoch():
     unbroken = loader()
     expected = [item for _ in range(3) for item in unbroken]

@@ -65,7 +65,20 @@ def test_a_teacher_learns_its_data(teacher, prepared):
     events.Reload()
     losses = [event.value for event in events.Scalars("train/log_durations")]
     assert losses[-1] < 0.95 * losses[0]
-    assert events.Tags()["images"]
+    epochs = [event.value for event in events.Scalars("epoch")]
+    assert sorted(set(epochs)) == list(range(int(max(epochs)) + 1))  # none is empty
+    assert [event.step for event in events.Images(events.Tags()["images"][0])] == [0, *validations(events)]
+
+
+def validations(events):
+    """The steps after which held-out loss was logged; Lightning counts them from the last step's index."""
+    return [event.step + 1 for event in events.Scalars("val/l1")]
+
+
+def test_validation_always_sees_the_same_items(teacher):
+    events = EventAccumulator(str(next(teacher.parent.glob("version_0"))))
+    events.Reload()
+    assert len(events.Tags()["images"]) == 1
 
 
 def test_statistics_are_the_datas(teacher, prepared):
