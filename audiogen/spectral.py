@@ -71,7 +71,8 @@ def magnitude(wav: Tensor, spec: MelSpec) -> Tensor:
 
 def log_mel(magnitudes: Tensor, spec: MelSpec) -> Tensor:
     """STFT magnitudes (B, n_freqs, N) -> natural-log mel (B, n_mels, N)."""
-    return (mel_filters(spec).to(magnitudes) @ magnitudes).clamp(min=spec.floor).log()
+    with torch.autocast(magnitudes.device.type, enabled=False):  # half precision would blur the quiet bins
+        return (mel_filters(spec).to(magnitudes) @ magnitudes).clamp(min=spec.floor).log()
 
 
 def mel_spectrogram(wav: Tensor, spec: MelSpec) -> Tensor:

@@ -54,7 +54,7 @@ def test_the_voice_can_be_understood(voice, steps):
     text = "Your call is important to us. Please stay on the line."
     audio = voice.synthesize(text, num_steps=steps)
     assert 2.5 < audio.seconds < 6
-    errors = character_errors(text, Recogniser()(audio.wav[0].numpy()))
+    errors = character_errors(text, Recogniser()(audio.wav[0]))
     assert errors.edits / errors.characters < 0.3
 
 

@@ -30,6 +30,7 @@ from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
 from audiogen.vocoders import MelVocoder
+from audiogen.vocoders.griffin_lim import GriffinLim
 
 MEL_RANGE = 6.0  # largest minus smallest standardised mel, about: the scale of the structural similarity
 START = Token(
@@ -231,13 +232,9 @@ class ProDiff(L.LightningModule):
             log_mels(
                 self, f"{batch['ids'][0]}/recording, sample", [data[0, :, :frames], sampled[0, :, :frames]]
             )
-            if self.vocoder is not None:
-                log_audio(
-                    self,
-                    batch["ids"][0],
-                    self.vocoder.decode(self.restore(sampled[:1, :, :frames]))[0],
-                    self.sample_rate,
-                )
+            vocoder = self.vocoder or GriffinLim(self.mel_spec).to(self.device)
+            wav = vocoder.decode(self.restore(sampled[:1, :, :frames]).float())
+            log_audio(self, f"{batch['ids'][0]}/sample", wav[0], self.sample_rate)
 
     def configure_optimizers(self) -> Any:
         """AdamW with a warm-up and a cosine decay."""
@@ -255,8 +252,8 @@ class ProDiff(L.LightningModule):
 
     def sample(self, condition: Condition, seeds: Sequence[int], num_steps: int) -> Tensor:
         """Run the plan from each item's own noise -> standardised mel (B, n_mels, N). NFE = num_steps."""
-        noise = ItemNoise(seeds)
-        start = noise.start(self.mel_spec.n_mels, condition.mask.shape[-1]).to(condition.frames)
+        noise = ItemNoise(seeds, device=condition.frames.device)
+        start = noise.start(self.mel_spec.n_mels, condition.mask.shape[-1])
         start = self.temperature * start * condition.mask
         denoise = self.denoiser(num_steps, condition)
         return run(self.plan(num_steps), denoise, start, noise=lambda row, x: noise(row, x) * condition.mask)

@@ -67,6 +67,7 @@ def test_a_teacher_learns_its_data(teacher, prepared):
     assert losses[-1] < 0.95 * losses[0]
     epochs = [event.value for event in events.Scalars("epoch")]
     assert sorted(set(epochs)) == list(range(int(max(epochs)) + 1))  # none is empty
+    assert events.Tags()["audio"]
     assert [event.step for event in events.Images(events.Tags()["images"][0])] == [0, *validations(events)]
 
 
@@ -125,6 +126,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_items(prepared, w
     monkeypatch.setattr(ProDiff, "variance_loss", lambda *a: torch.tensor(float("nan")))
     with pytest.raises(FloatingPointError, match=r"loss is nan at step 0, items \['clip.*lower model\.lr"):
         fit("prodiff_tiny", prepared, workplace)
+
+
+@pytest.mark.parametrize("name", ["prodiff_tiny", "vocos_tiny"])
+def test_bf16_trains(name, prepared, workplace):
+    checkpoint = fit(name, prepared, workplace, "--trainer.precision", "bf16-mixed")
+    state = torch.load(checkpoint, weights_only=True)["current_model_state"]
+    assert all(torch.isfinite(value).all() and value.dtype != torch.bfloat16 for value in state.values())
 
 
 def test_a_gradient_that_is_not_finite_is_caught_before_the_weights():
