@@ -250,12 +250,13 @@ def test_texts_may_be_spoken_from_many_threads_at_once():
         np.testing.assert_array_equal(wavs[k], expected(SpeechItem(str(k), f"text {k}/two")))
 
 
-def test_real_front_end_with_language_and_lexicon(monkeypatch):
+def test_real_front_end_with_language_and_lexicon(monkeypatch, capsys):
     from audiogen.text.frontend import TextFrontEnd
 
     monkeypatch.setattr(run, "TextFrontEnd", TextFrontEnd)
     Path("lexicon.txt").write_text("audiogen\tˈɔːdiəʊdʒɛn\n")
     assert tts("Audiogen, bitte!", "-o", "a.wav", "--language", "de", "--lexicon", "lexicon.txt") == OK
     assert frames("a.wav") > 5 * SAMPLES_PER_TOKEN
+    assert "this voice learned en-us; sounds of de may be off" in capsys.readouterr().err
     assert tts("hello", "-o", "b.wav", "--language", "klingon-x") == USAGE
     assert tts("hello", "-o", "b.wav", "--lexicon", "missing.txt") == USAGE
