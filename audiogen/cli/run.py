@@ -88,7 +88,9 @@ def run(request: Request, started: float) -> int:
     system, front_end = load_voice(request)
     load_seconds = time.perf_counter() - started
     if request.language is not None and request.language[:2] != system.language[:2]:
-        console.print(f"warning: this voice learned {system.language}; sounds of {request.language} may be off")
+        console.print(
+            f"warning: this voice learned {system.language}; sounds of {request.language} may be off"
+        )
     report = Report({**context(request, system), "load_seconds": load_seconds})
     try:
         code = Session(request, system, front_end, report, console).speak_all(missing)

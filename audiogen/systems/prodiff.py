@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,9 +106,6 @@ class ProDiff(L.LightningModule):
         self.register_buffer("statistics", torch.tensor([[0.0, 1.0]] * 3))
         self.statistics: Tensor
 
-    # --- the model
-    # ---------------------------------------------------------------------------------------------
-
     def plan(self, num_steps: int) -> Plan:
         """The one grid of `num_steps` steps.
 
@@ -157,9 +155,6 @@ class ProDiff(L.LightningModule):
     def release_state(self) -> dict[str, Tensor]:
         """The tensors of the model itself."""
         return {key: value for key, value in self.state_dict().items() if not key.startswith("vocoder.")}
-
-    # --- training
-    # ----------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:
         """Take the data's statistics; refuse data made for another front end or token table."""
@@ -243,9 +238,6 @@ class ProDiff(L.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.hparams)}
 
-    # --- speaking
-    # ----------------------------------------------------------------------------------------------
-
     def restore(self, mel: Tensor) -> Tensor:
         """Inverse of `standardise`."""
         return mel * self.statistics[0, 1] + self.statistics[0, 0]
@@ -316,18 +308,13 @@ class ProDiff(L.LightningModule):
         for sentence, speaker in zip(sentences, speakers, strict=True):
             batch = self.token_batch(sentence, speaker)
             hidden, predicted = self.encode(batch)
-            frames = torch.round(torch.expm1(predicted.log_durations.float()) / options.speed).long()
-            spoken = torch.tensor(
-                [token.word >= 0 for token in (START, *sentence.tokens)], device=frames.device
-            )
-            frames = torch.where(spoken, frames.clamp(min=1), frames.clamp(min=0))
+            log_frames = predicted.log_durations.float().clamp(max=5.0)  # no token lasts longer than 2.4 s
+            frames = torch.round(torch.expm1(log_frames) / options.speed).long()
+            spoken = [token.word >= 0 for token in (START, *sentence.tokens)]
+            frames = torch.maximum(frames, torch.tensor(spoken, device=frames.device).long())
             frames[:, -1] += (4 - frames.sum(1)).clamp(min=0)  # the shortest mel the vocoders take
-            pitch = (
-                predicted.pitch + options.pitch * 0.057762265 / self.statistics[1, 1]
-            )  # ln 2 / 12 a semitone
-            energy = (
-                predicted.energy + options.energy * 0.115129255 / self.statistics[2, 1]
-            )  # ln 10 / 20 a dB
+            pitch = predicted.pitch + options.pitch * math.log(2) / 12 / self.statistics[1, 1]
+            energy = predicted.energy + options.energy * math.log(10) / 20 / self.statistics[2, 1]
             rows.append((hidden[0].T, frames[0], pitch[0], energy[0], batch["token_mask"][0, 0]))
         hidden, frames, pitch, energy, mask = (
             nn.utils.rnn.pad_sequence(list(column), batch_first=True) for column in zip(*rows, strict=True)
