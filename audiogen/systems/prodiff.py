@@ -250,6 +250,13 @@ class ProDiff(L.LightningModule):
         denoise = self.denoiser(num_steps, condition)
         return run(self.plan(num_steps), denoise, start, noise=lambda row, x: noise(row, x) * condition.mask)
 
+    @torch.inference_mode()
+    def resynthesize(self, batch: Mapping[str, Any], seeds: Sequence[int], num_steps: int) -> Tensor:
+        """Sample a training batch with its true durations, pitch and energy -> log-mels (B, n_mels, N)."""
+        hidden, _ = self.encode(batch)
+        prosody = batch["durations"], batch["pitch"], batch["energy"], batch["token_mask"]
+        return self.restore(self.sample(self.condition(hidden, *prosody), seeds, num_steps))
+
     def synthesize(
         self,
         text: str,

@@ -19,6 +19,9 @@ class AudiogenCLI(LightningCLI):
             "--threads", type=int, default=0, help="CPU threads of torch; 0 keeps its own choice"
         )
 
+    def _parse_ckpt_path(self) -> None:
+        """Let the configuration rule; Lightning would silently put a checkpoint's numbers over it."""
+
     def before_instantiate_classes(self) -> None:
         """Set the thread count before anything computes."""
         config: Any = self.config[self.config.subcommand] if "subcommand" in self.config else self.config

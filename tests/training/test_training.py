@@ -60,6 +60,12 @@ def test_a_resumed_run_equals_the_unbroken_one(name, prepared, workplace):
         assert all(torch.equal(found[part][key], value) for key, value in expected[part].items())
 
 
+def test_a_resumed_run_obeys_its_configuration(prepared, workplace):
+    broken = fit("prodiff_tiny", prepared, workplace, "--trainer.max_steps", "3").rename("broken.ckpt")
+    more = ["--ckpt_path", str(broken), "--model.init_args.lr_final", "0.001", "--trainer.max_steps", "6"]
+    assert read_checkpoint(fit("prodiff_tiny", prepared, workplace, *more))[1]["lr_final"] == 0.001
+
+
 def test_a_teacher_learns_its_data(teacher, prepared):
     events = EventAccumulator(str(next(teacher.parent.glob("version_0"))))
     events.Reload()
