@@ -4,7 +4,8 @@
 
 The recordings are the held-out clips of `audiogen prepare ivr` (`data/ivr/audio.safetensors`): prompts no
 vocoder was trained on, four languages. Mel distance is the mean absolute difference of natural-log mels,
-PESQ is wide-band (ITU-T P.862.2; extra `pesq`), on clips of at least half a second.
+PESQ is wide-band (ITU-T P.862.2; extra `pesq`), on clips of at least half a second. Times are milliseconds a
+second of audio on one thread.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,23 +45,28 @@ def clips(path: Path, at_least_s: float = 0.5) -> list[tuple[str, Tensor]]:
 
 @torch.inference_mode()
 def measure(vocoder: Any, wav: Tensor) -> dict[str, float]:
-    """Mel distance and PESQ of one copy."""
+    """Mel distance, PESQ and time of one copy."""
     from pesq import pesq
 
     spec = vocoder.mel_spec
     mel = mel_spectrogram(wav, spec)
+    start = time.perf_counter()
     copy = vocoder.decode(mel)[0].clamp(-1, 1)
+    seconds = time.perf_counter() - start
     length = min(copy.shape[-1], wav.shape[-1])
     frames = length // spec.hop_length + 1
     distance = (mel_spectrogram(copy[:, :length], spec) - mel[..., :frames]).abs().mean()
     quality = pesq(spec.sample_rate, wav[0, :length].numpy(), copy[0, :length].numpy(), "wb")
-    return {"mel_distance": float(distance), "pesq_wb": float(quality)}
+    speed = 1000 * seconds * spec.sample_rate / copy.shape[-1]
+    return {"mel_distance": float(distance), "pesq_wb": float(quality), "ms_per_second": speed}
 
 
 def averages(rows: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Means over clips."""
+    """Means over clips; of times, which have outliers, the median."""
     rows = list(rows)
-    return {key: statistics.mean(row[key] for row in rows) for key in rows[0]} | {"clips": len(rows)}
+    means = {key: statistics.mean(row[key] for row in rows) for key in ("mel_distance", "pesq_wb")}
+    median = statistics.median(row["ms_per_second"] for row in rows)
+    return {**means, "ms_per_second": median, "clips": len(rows)}
 
 
 def main() -> None:

@@ -117,11 +117,18 @@ def vocoder() -> str:
     """Copy-synthesis of held-out recordings."""
     found = results("quality_vocoder")
     rows = [
-        [name, group, f"{row['pesq_wb']:.2f}", f"{row['mel_distance']:.3f}", str(row["clips"])]
+        [
+            name,
+            group,
+            f"{row['pesq_wb']:.2f}",
+            f"{row['mel_distance']:.3f}",
+            f"{row['ms_per_second']:.1f}",
+            str(row["clips"]),
+        ]
         for name, groups in found["vocoders"].items()
         for group, row in groups.items()
     ]
-    return table(["vocoder", "clips of", "PESQ (wb)", "mel distance", "clips"], rows)
+    return table(["vocoder", "clips of", "PESQ (wb)", "mel distance", "ms/s, 1 thread", "clips"], rows)
 
 
 def digest(name: str) -> Callable[[], str]:
