@@ -35,10 +35,6 @@ MORE = {
     "audiogen fit -c configs/vocos_16k.yaml": [*SHORTER, "--data.init_args.batch_size", "1"],
     "audiogen fit -c configs/prodiff.yaml": SHORTER,
     "audiogen fit -c configs/prodiff_distill.yaml": SHORTER,
-    "audiogen fit -c configs/vocos_16k_finetune.yaml --ckpt_path runs/vocos_16k/last.ckpt": [
-        *SHORTER,
-        *("--data.init_args.batch_size", "2", "--ckpt_path", "null"),
-    ],
     "audiogen prepare ivr --source DIR --out data/ivr": ["--workers", "1"],
     'audiogen tts "Hello." --model my_voice.safetensors -o hello.wav': ["--vocoder", "griffin-lim"],
 }

@@ -73,24 +73,6 @@ def ljspeech(
     _prepare(list_clips(source, speaker, language), out, language, language, held_out, workers, {})
 
 
-@prepare.command()
-def pairs(
-    data: Annotated[Path, typer.Option("--data", exists=True, help="Folder of `prepare ivr` or `ljspeech`.")],
-    model: Annotated[
-        str, typer.Option("--model", help="Voice whose mels the vocoder shall learn.")
-    ] = "prodiff",
-    steps: Annotated[int | None, typer.Option("--steps", help="Sampler steps; default: the model's.")] = None,
-) -> None:
-    """A model's own mels beside the recordings, for fine-tuning a vocoder: writes DATA/pairs.safetensors."""
-    from audiogen import hub
-    from audiogen.data.pairs import build_pairs
-    from audiogen.speech import check_steps
-
-    system = hub.load(model, vocoder=hub.GRIFFIN_LIM)
-    count = build_pairs(data, system, check_steps(system, steps), _bar_of("sampling"))
-    _say(f"{count} pairs -> {data / 'pairs.safetensors'}")
-
-
 def _prepare(
     clips: Sequence[Clip],
     out: Path,

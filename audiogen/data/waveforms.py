@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import lightning.pytorch as L
 import torch
@@ -12,17 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from audiogen.data.loader import ResumableLoader
-from audiogen.data.pairs import Pairs
 from audiogen.data.store import DataError, Ragged, RaggedColumn
-from audiogen.spectral import mel_spectrogram
 
 
 class WaveformBatch(TypedDict):
-    """wav: (B, T) float32 in [-1, 1]; ids: where each segment came from; mel: what a model says of it."""
+    """wav: (B, T) float32 in [-1, 1]; ids: where each segment came from."""
 
     wav: Tensor
     ids: list[str]
-    mel: NotRequired[Tensor]
 
 
 class WaveformData(L.LightningDataModule):
@@ -30,7 +27,7 @@ class WaveformData(L.LightningDataModule):
 
     path: a file written by `audiogen prepare` with an int16 column `audio`. segment: samples. An "epoch" is
     `batches_per_epoch` batches. gain_db: range of the random level, so that the vocoder knows quiet and loud
-    speech. pairs: a file of `audiogen prepare pairs`, from which half of every batch is then drawn.
+    speech.
     """
 
     def __init__(
@@ -42,7 +39,6 @@ class WaveformData(L.LightningDataModule):
         batches_per_epoch: int = 250,
         gain_db: tuple[float, float] = (-12.0, 3.0),
         validation_seconds: float = 4.0,
-        pairs: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -54,7 +50,6 @@ class WaveformData(L.LightningDataModule):
         self.batches_per_epoch = batches_per_epoch
         self.gain_db = gain_db
         self.validation_seconds = validation_seconds
-        self.pairs_path = pairs
         self.seed = seed
 
     def setup(self, stage: str) -> None:
@@ -65,7 +60,6 @@ class WaveformData(L.LightningDataModule):
                 f"{self.path} holds audio at {store.metadata['sample_rate']} Hz, "
                 f"the model wants {self.sample_rate} Hz"
             )
-        self.pairs = Pairs(self.pairs_path, self.segment) if self.pairs_path is not None else None
         self.audio: RaggedColumn = store["audio"]
         self.ids: list[str] = store.metadata["ids"]
         held_out = set(store.metadata["held_out"])
@@ -92,22 +86,9 @@ class WaveformData(L.LightningDataModule):
         return [draws[k : k + self.batch_size] for k in range(0, len(draws), self.batch_size)]
 
     def training_batch(self, plan: list[tuple[int, int, float]]) -> WaveformBatch:
-        """Cut the planned segments; with pairs, the second half of the batch comes from them."""
-        plain = plan if self.pairs is None else plan[: len(plan) // 2]
-        rows = [
-            self.audio[i][start : start + self.segment].float() / 32768 * gain for i, start, gain in plain
-        ]
-        ids = [self.ids[i] for i, _, _ in plain]
-        wav = torch.stack(rows).clamp(-1, 1)
-        if self.pairs is None:
-            return {"wav": wav, "ids": ids}
-        waves, mels, names = zip(*(self.pairs.cut(*draw) for draw in plan[len(plain) :]), strict=True)
-        own = mel_spectrogram(wav, self.pairs.mel_spec)
-        return {
-            "wav": torch.cat([wav, torch.stack(waves).clamp(-1, 1)]),
-            "mel": torch.cat([own, torch.stack(mels)]),
-            "ids": [*ids, *names],
-        }
+        """Cut the planned segments."""
+        rows = [self.audio[i][start : start + self.segment].float() / 32768 * gain for i, start, gain in plan]
+        return {"wav": torch.stack(rows).clamp(-1, 1), "ids": [self.ids[i] for i, _, _ in plan]}
 
     def validation_batch(self, item: int) -> WaveformBatch:
         """The first seconds of one held-out clip."""

@@ -88,8 +88,7 @@ class Vocoder(L.LightningModule):
         The discriminators' (each trains its own weights).
         """
         real = batch["wav"]
-        source = batch["mel"] if "mel" in batch else mel_spectrogram(real, self.mel_spec)
-        fake = self.decode(source)[:, 0]
+        fake = self.decode(mel_spectrogram(real, self.mel_spec))[:, 0]
         real = real[:, : fake.shape[-1]]
         stft, mel = spectral_losses(fake, real, self.loss_specs)
         self.log_dict({"train/stft": stft, "train/mel": mel}, prog_bar=True)
