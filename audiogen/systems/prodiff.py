@@ -52,8 +52,8 @@ class ProDiff(L.LightningModule):
 
     The denoiser is trained directly on the grid it samples on (ProDiff, section 3.1): `num_steps` + 1 uniform
     times of the path `VPCosine`. step_counts: one denoiser each; a teacher has one, distillation adds fewer
-    steps. eta: share of fresh noise a step, 0 = DDIM, 1 = ancestral. prosody_noise: standard deviation of noise on
-    the standardised pitch and energy in training. mel_spec: fields of `MelSpec`. vocoder:
+    steps. eta: share of fresh noise a step, 0 = DDIM, 1 = ancestral. prosody_noise: deviation of noise on the
+    standardised pitch and energy in training. mel_spec: fields of `MelSpec`. vocoder:
     name of the model to load with it. encoder, variances, denoiser: arguments of `TextEncoder`,
     `VarianceAdaptor` and DENOISERS[denoiser_type].
     """
