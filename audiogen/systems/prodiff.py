@@ -52,8 +52,7 @@ class ProDiff(L.LightningModule):
 
     The denoiser is trained directly on the grid it samples on (ProDiff, section 3.1): `num_steps` + 1 uniform
     times of the path `VPCosine`. step_counts: one denoiser each; a teacher has one, distillation adds fewer
-    steps. eta: share of fresh noise a step, 0 = DDIM, 1 = ancestral. prosody_noise: deviation of noise on the
-    standardised pitch and energy in training. mel_spec: fields of `MelSpec`. vocoder:
+    steps. eta: share of fresh noise a step, 0 = DDIM, 1 = ancestral. mel_spec: fields of `MelSpec`. vocoder:
     name of the model to load with it. encoder, variances, denoiser: arguments of `TextEncoder`,
     `VarianceAdaptor` and DENOISERS[denoiser_type].
     """
@@ -74,7 +73,6 @@ class ProDiff(L.LightningModule):
         denoiser: dict[str, Any] | None = None,
         eta: float = 0.0,
         temperature: float = 1.0,
-        prosody_noise: float = 0.0,
         lr: float = 2e-3,
         lr_final: float = 2e-5,
         warmup_steps: int = 200,
@@ -92,7 +90,7 @@ class ProDiff(L.LightningModule):
         self.step_counts = tuple(step_counts)
         self.default_steps = default_steps
         self.symbols = tuple(symbols)
-        self.eta, self.temperature, self.prosody_noise = eta, temperature, prosody_noise
+        self.eta, self.temperature = eta, temperature
         self.weight_l1, self.weight_ssim, self.weight_variances = weight_l1, weight_ssim, weight_variances
         self.vocoder: MelVocoder | None = None
         self.path = VPCosine()
@@ -196,13 +194,11 @@ class ProDiff(L.LightningModule):
         return "train" if self.training else "val"
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Denoise from a random time of the sampling grid, given true durations and nearly true prosody."""
+        """Denoise from a random time of the sampling grid, given true durations, pitch and energy."""
         hidden, predicted = self.encode(batch)
-        # predictions err; a decoder that saw nothing but the truth would follow every error
-        pitch, energy = (
-            x + self.prosody_noise * torch.randn_like(x) for x in (batch["pitch"], batch["energy"])
+        condition = self.condition(
+            hidden, batch["durations"], batch["pitch"], batch["energy"], batch["token_mask"]
         )
-        condition = self.condition(hidden, batch["durations"], pitch, energy, batch["token_mask"])
         data = self.standardise(batch["mel"]) * condition.mask
         steps = self.step_counts[0]
         labels = torch.tensor(self.plan(steps).labels, device=data.device)
