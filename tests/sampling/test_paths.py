@@ -50,7 +50,7 @@ def test_variance_preserving(path):
         (VarianceExploding(), lambda t: 2 * t),
         (StraightLine(), lambda t: 2 * t / (1 - t)),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 def test_squared_diffusion_matches_closed_form(path, diffusion):
     """g^2 = d sigma^2 / dt - 2 (alpha' / alpha) sigma^2, known for every named path."""
