@@ -3,8 +3,8 @@
 import torch
 
 from audiogen.audio import write_audio
-from audiogen.data.speech import START, all_tokens, is_pause
-from audiogen.text.frontend import TextFrontEnd
+from audiogen.data.speech import all_tokens, is_pause
+from audiogen.text.frontend import START, TextFrontEnd
 from audiogen.text.symbols import IDS
 
 RATE = 16000

@@ -17,12 +17,11 @@ from audiogen.data.aligner import PAUSE, Aligner, Alignment
 from audiogen.data.clips import Clip
 from audiogen.data.store import DataError, save_ragged
 from audiogen.spectral import MelSpec, log_mel, magnitude
-from audiogen.text.frontend import NothingToSay, Sentence, TextFrontEnd, Token
+from audiogen.text.frontend import START, NothingToSay, Sentence, TextFrontEnd, Token
 from audiogen.text.symbols import BOUNDARY, IDS, MARKS, SYMBOLS
 
 LEADING_S, TRAILING_S = 0.08, 0.25  # silence kept before and after a piece
 SPLIT_S = 0.10  # a pause between sentences at least this long is a place to cut
-START = Token(BOUNDARY, 0, 0, -1)  # every piece begins with a boundary, which takes up the silence before it
 
 Item = TypeVar("Item", covariant=True)
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiogen.files import replacing
+
 
 class DataError(ValueError):
     """A data set that is missing or does not fit what was asked of it."""
@@ -31,9 +33,8 @@ def save_ragged(
         lengths = torch.tensor([0] + [item.shape[-1] for item in items], dtype=torch.int64)
         tensors[name] = torch.cat(list(items), dim=-1).contiguous()
         tensors[f"{name}.offsets"] = lengths.cumsum(0)
-    temporary = Path(f"{os.fspath(path)}.part")
-    save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata={key: json.dumps(value) for key, value in metadata.items()})
 
 
 class Ragged:

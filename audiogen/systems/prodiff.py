@@ -25,8 +25,8 @@ from audiogen.sampling.paths import VPCosine
 from audiogen.sampling.plans import Plan, ddim
 from audiogen.spectral import MelSpec
 from audiogen.speech import SpeechOptions, check_steps, synthesize
-from audiogen.text.frontend import Sentence, Token
-from audiogen.text.symbols import BOUNDARY, SYMBOLS
+from audiogen.text.frontend import START, Sentence
+from audiogen.text.symbols import SYMBOLS
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
@@ -34,9 +34,6 @@ from audiogen.vocoders import MelVocoder
 from audiogen.vocoders.griffin_lim import GriffinLim
 
 MEL_RANGE = 6.0  # largest minus smallest standardised mel, about: the scale of the structural similarity
-START = Token(
-    BOUNDARY, 0, 0, -1
-)  # training pieces begin with a boundary, for the silence before the first phone
 
 
 @dataclass(frozen=True)

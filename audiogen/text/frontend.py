@@ -40,6 +40,10 @@ class Token:
     word: int
 
 
+# an acoustic model's input begins with a boundary, which takes up the silence before the first phone
+START: Final = Token(BOUNDARY, 0, 0, -1)
+
+
 @dataclass(frozen=True)
 class Word:
     """One spoken word: text as spoken, source as written, start and end its place in the original text."""
