@@ -17,6 +17,14 @@ prepare = typer.Typer(no_args_is_help=True, help="Turn a corpus into what `audio
 CORES = os.cpu_count() or 1
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; it is made if missing.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes for pitch extraction.")]
+Also = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also",
+        metavar="NAME=DIR",
+        help="A further voice of the acoustic model, a folder in LJSpeech's layout; may be given repeatedly.",
+    ),
+]
 HeldOut = Annotated[
     float, typer.Option("--held-out", min=0.0, max=0.5, help="Share of prompts kept for testing.")
 ]
@@ -33,6 +41,7 @@ def ivr(
     out: Out = Path("data/ivr"),
     workers: Workers = CORES,
     held_out: HeldOut = 0.05,
+    also: Also = None,
 ) -> None:
     """Asterisk telephone prompts, 16 kHz: English with texts for voices, all four languages for vocoders.
 
@@ -44,9 +53,8 @@ def ivr(
 
     _say("reading the ivr prompts (CC-BY-SA 3.0)")
     clips = list_clips(source if source is not None else fetch(out / "source", say=_say))
-    _prepare(
-        clips, out, "en", "en-us", held_out, workers, {"licence": "CC-BY-SA 3.0", "attribution": ATTRIBUTION}
-    )
+    facts = {"licence": "CC-BY-SA 3.0", "attribution": ATTRIBUTION}
+    _prepare(clips, out, "en", "en-us", held_out, workers, facts, _further_voices(also or [], "en"))
 
 
 @prepare.command()
@@ -60,6 +68,7 @@ def ljspeech(
     speaker: Annotated[str, typer.Option("--speaker", help="Name of the voice.")] = "linda",
     workers: Workers = CORES,
     held_out: HeldOut = 0.05,
+    also: Also = None,
 ) -> None:
     """LJSpeech at 16 kHz, or any single-voice folder in its layout.
 
@@ -70,7 +79,23 @@ def ljspeech(
     """
     from audiogen.data.ljspeech import list_clips
 
-    _prepare(list_clips(source, speaker, language), out, language, language, held_out, workers, {})
+    clips = list_clips(source, speaker, language)
+    further = _further_voices(also or [], language)
+    _prepare(clips, out, language, language, held_out, workers, {}, further)
+
+
+def _further_voices(choices: Sequence[str], language: str) -> list[Clip]:
+    """The clips of every NAME=DIR."""
+    from audiogen.data.ljspeech import list_clips
+
+    clips: list[Clip] = []
+    for choice in choices:
+        name, equals, folder = choice.partition("=")
+        if not (name and equals and Path(folder).is_dir()):
+            problem = f"{choice!r} is not NAME=DIR with an existing folder"
+            raise typer.BadParameter(problem, param_hint="--also")
+        clips += list_clips(Path(folder), name, language)
+    return clips
 
 
 def _prepare(
@@ -81,15 +106,16 @@ def _prepare(
     fraction: float,
     workers: int,
     metadata: dict[str, Any],
+    further: Sequence[Clip] = (),
 ) -> None:
-    """Split by prompt, then write every file."""
+    """Split by prompt, then write every file. further: clips of other voices, for training alone."""
     import torch
 
     from audiogen.data.manifests import write_cuts, write_heldout
     from audiogen.data.mels import MelData
     from audiogen.data.pack import pack_waveforms
     from audiogen.data.speech import build_speech
-    from audiogen.data.splits import held_out_prompts
+    from audiogen.data.splits import held_out_prompts, near_duplicates, words_of
     from audiogen.spectral import MelSpec
 
     torch.set_num_threads(1)  # the steps of an alignment are too small to share
@@ -103,9 +129,11 @@ def _prepare(
     pack_waveforms(
         out / "audio.safetensors", clips, held_out, spec.sample_rate, metadata, _bar_of("packing audio")
     )
+    tested = [words_of(clip.text or "") for clip in spoken if clip.id in test]
+    further = [c for c in further if not any(near_duplicates(words_of(c.text or ""), t) for t in tested)]
     pieces = build_speech(
         out / "speech.safetensors",
-        spoken,
+        [*spoken, *further],
         spec=spec,
         language=language,
         test_ids=test,

@@ -21,16 +21,24 @@ from audiogen.spectral import MelSpec
 class MelData(L.LightningDataModule):
     """Reads a file of `audiogen prepare`. max_frames: mel frames a batch, padding included.
 
-    Buckets: length classes.
+    Buckets: length classes. repeats: how often an epoch shows the pieces of a speaker, 1 for those left out.
     """
 
-    def __init__(self, path: str, max_frames: int = 1600, buckets: int = 24, seed: int = 0) -> None:
+    def __init__(
+        self,
+        path: str,
+        max_frames: int = 1600,
+        buckets: int = 24,
+        seed: int = 0,
+        repeats: dict[str, int] | None = None,
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.path = path
         self.max_frames = max_frames
         self.buckets = buckets
         self.seed = seed
+        self.repeats = repeats or {}
 
     def setup(self, stage: str) -> None:
         """Open the file and separate training from held-out pieces."""
@@ -78,11 +86,19 @@ class MelData(L.LightningDataModule):
         """Batches of item numbers: shuffled within buckets, then among one another, by (seed, epoch)."""
         rng = random.Random(f"{self.seed}/{epoch}")
         batches = []
-        for group, size in self.plan_buckets(self.training_items):
+        for group, size in self.plan_buckets(self._repeated(self.training_items)):
             shuffled = rng.sample(group, len(group))
             batches += [shuffled[k : k + size] for k in range(0, len(shuffled), size)]
         rng.shuffle(batches)
         return batches
+
+    def _repeated(self, items: Sequence[int]) -> list[int]:
+        """Every item as often as its speaker is repeated."""
+        speakers = self.store.metadata["speakers"]
+        if unknown := sorted(set(self.repeats) - set(speakers)):
+            raise DataError(f"repeats names {unknown}, but {self.path} has the speakers {speakers}")
+        counts = [self.repeats.get(name, 1) for name in speakers]
+        return [i for i in items for _ in range(counts[int(self.store["speaker"][i][0])])]
 
     def padding_waste(self, epoch: int = 0) -> float:
         """Share of an epoch's frames that are padding."""

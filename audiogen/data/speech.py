@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -101,8 +102,7 @@ def build_speech(
         except NothingToSay:
             say(f"left out {clip.id}: nothing to say in {clip.text!r}")
     waves = [clip.read(spec.sample_rate) for clip, _ in progress(spoken, "reading audio", len(spoken))]
-    alignments = align(waves, [sentences for _, sentences in spoken], spec.sample_rate, progress)
-    keep = plausible([a.score for a in alignments])
+    alignments, keep = align(spoken, waves, spec.sample_rate, progress)
     pieces: list[tuple[Piece, Tensor]] = []
     for (clip, sentences), wav, alignment, good in zip(spoken, waves, alignments, keep, strict=True):
         if not good:
@@ -115,15 +115,28 @@ def build_speech(
 
 
 def align(
-    waves: Sequence[Tensor], texts: Sequence[Sequence[Sentence]], sample_rate: int, progress: Progress
-) -> list[Alignment]:
-    """Align every clip with the tokens of all its sentences, a boundary before the first."""
+    spoken: Sequence[tuple[Clip, Sequence[Sentence]]],
+    waves: Sequence[Tensor],
+    sample_rate: int,
+    progress: Progress,
+) -> tuple[list[Alignment], list[bool]]:
+    """Align every clip with the tokens of all its sentences, a boundary before the first.
+
+    Each voice has phone models of its own. Returns the alignments and which of them are plausible.
+    """
     symbols = [
         [PAUSE if is_pause(token) else token.symbol for token in (START, *all_tokens(sentences))]
-        for sentences in texts
+        for _, sentences in spoken
     ]
     aligner = Aligner(sample_rate)
-    return aligner.align(waves, symbols, lambda steps: progress(steps, "aligning", aligner.iterations))
+    aligned: dict[int, tuple[Alignment, bool]] = {}
+    for speaker in sorted({clip.speaker for clip, _ in spoken}):
+        members = [i for i, (clip, _) in enumerate(spoken) if clip.speaker == speaker]
+        bar = partial(progress, description=f"aligning {speaker}", total=aligner.iterations)
+        found = aligner.align([waves[i] for i in members], [symbols[i] for i in members], bar)
+        keep = plausible([alignment.score for alignment in found])
+        aligned |= dict(zip(members, zip(found, keep, strict=True), strict=True))
+    return [aligned[i][0] for i in range(len(spoken))], [aligned[i][1] for i in range(len(spoken))]
 
 
 def all_tokens(sentences: Sequence[Sentence]) -> list[Token]:

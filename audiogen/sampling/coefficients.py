@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,9 +78,53 @@ def ddim_weights(path: Path, start: Tensor, end: Tensor, *, eta: float = 0.0) ->
     # equal at eta = 1, where the difference under the root loses its digits in a long step
     keep = torch.exp(-step) if eta == 1 else torch.sqrt(1 - fresh)
     carry = shrink * keep
+    # a path without noise at its start (a bridge) is its mean there: nothing to carry
+    bare = path.sigma(start) == 0
+    carry = torch.where(bare, 0.0, carry)
+    fresh = torch.where(bare, eta**2, fresh)
     return StepWeights(
         x=carry,
         y=path.mu(end) - carry * path.mu(start),
         data=path.alpha(end) - carry * path.alpha(start),
         noise=path.sigma(end) * torch.sqrt(fresh),
     )
+
+
+def polynomial_weights(nodes: Tensor) -> Tensor:
+    """Weights w_k with sum_k w_k p(nodes_k) = Int_0^1 p(u) du for polynomials p of degree < K.
+
+    nodes: (..., K) distinct positions, 0 = start of the step and 1 = its end. Returns float64 (..., K).
+    """
+    nodes = torch.as_tensor(nodes, dtype=torch.float64)
+    degrees = range(nodes.shape[-1])
+    moments = torch.stack([torch.full_like(nodes[..., 0], 1 / (j + 1)) for j in degrees], dim=-1)
+    powers = torch.stack([nodes**j for j in degrees], dim=-2)
+    weights: Tensor = torch.linalg.solve(powers, moments.unsqueeze(-1))
+    return weights.squeeze(-1)
+
+
+def clock_weights(
+    lams: Sequence[Tensor], start: Tensor, end: Tensor, clock: Callable[[Tensor], Tensor], points: int = 24
+) -> Tensor:
+    """Weights w_j = Int l_j(clock) d(sigma / alpha) over a step, with Lagrange polynomials l_j.
+
+    start, end: log-SNR / 2 at the ends of the step; lams: K values of it whose clocks are the nodes; clock:
+    a monotone function of it. Gauss-Legendre quadrature with `points` points. Returns float64 (K,).
+    """
+    positions, shares = gauss_legendre(points)
+    lam = start + (end - start) * (positions + 1) / 2
+    measure = -torch.exp(-lam) * (end - start) / 2 * shares
+    nodes, at = torch.stack([clock(value) for value in lams]), clock(lam)
+    weights = []
+    for j, node in enumerate(nodes):
+        others = torch.cat([nodes[:j], nodes[j + 1 :]])
+        weights.append((measure * ((at[:, None] - others) / (node - others)).prod(-1)).sum())
+    return torch.stack(weights)
+
+
+def gauss_legendre(points: int) -> tuple[Tensor, Tensor]:
+    """Nodes in (-1, 1) and weights of Gauss-Legendre quadrature, float64 (points,) (Golub and Welsch 1969)."""
+    k = torch.arange(1, points, dtype=torch.float64)
+    off_diagonal = k / torch.sqrt(4 * k**2 - 1)
+    nodes, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))
+    return nodes, 2 * vectors[0] ** 2

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from audiogen.sampling.plans import NOISE, Plan
+from audiogen.sampling.recurrence import Buffers, apply_in_place, apply_row, program
+from audiogen.sampling.table import Plan
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""denoise(x, t) -> estimate of the clean data, of the shape of x; x (B, ...), t (B,)."""
+"""denoise(x, t) -> estimate of the clean data, of the shape of x; x (B, ...), t (B,) or (B, 2)."""
+
+SplitDenoiser: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A denoiser with two outputs, for plans that carry the noise of another estimate than the data (CFG++)."""
 
 
 class Cancelled(Exception):  # noqa: N818
@@ -23,50 +28,82 @@ class Cancelled(Exception):  # noqa: N818
         self.row = row
 
 
+@dataclass
+class Registers:
+    """What a run remembers besides x; hand one object to the runs of `head` and `tail` to continue."""
+
+    base: Tensor | None = None
+    slots: dict[int, Tensor] = field(default_factory=dict)
+
+
 def run(
     plan: Plan,
-    denoise: Denoiser,
+    denoise: Denoiser | SplitDenoiser | Sequence[Denoiser | SplitDenoiser],
     x: Tensor,
     *,
     y: Tensor | None = None,
     noise: Callable[[int, Tensor], Tensor] | None = None,
     d_hook: Callable[[Tensor, Tensor, int], Tensor] | None = None,
     x_hook: Callable[[Tensor, int], Tensor] | None = None,
-    on_row: Callable[[int, int, Tensor, Tensor], None] | None = None,
+    on_row: Callable[[int, int, Tensor, Tensor | None], None] | None = None,
     stop: Callable[[], bool] | None = None,
     remat: Callable[[Denoiser, Tensor, Tensor], Tensor] | None = None,
+    registers: Registers | None = None,
 ) -> Tensor:
     """Carry `x` through every row of `plan`; re-entrant, differentiable, and item i depends on item i alone.
 
     x: (B, ...) state at plan.labels[0], left unchanged like all arguments. y: mean of the path, like x.
+    denoise: one for all rows, or one a row, such as a guided one in some rows alone.
     noise(row, x): standard noise like x, drawn only in rows that use it (see `ItemNoise`).
     d_hook(d, x, row) edits the denoiser's output; x_hook(x, row) the state after the row, at plan.ends[row].
     on_row(row, rows, x, d) watches; stop() true before a row raises `Cancelled`.
     remat(denoise, x, t) calls the network, for instance under activation checkpointing.
-    Returns (B, ...) in the dtype of x. NFE = plan.nfe. Raises ValueError if the plan lacks its y or noise.
+    Without gradients the loop works in place: a hook or watcher that keeps x must clone it.
+    Returns (B, ...) in the dtype of x. NFE = plan.nfe. Raises ValueError if the plan lacks its y, its noise,
+    its second output or a register that an earlier part of the plan stores.
     """
-    if plan.stochastic and noise is None:
-        raise ValueError("this plan draws noise: pass noise=ItemNoise(seeds), or use a plan with eta = 0")
-    if plan.uses_mean and y is None:
-        raise ValueError("this plan's path has a mean term: pass the mean as y")
-    # half precision cannot tell nearby times apart
+    denoisers = [denoise] * len(plan) if callable(denoise) else list(denoise)
+    _check(plan, denoisers, y, noise)
+    filled = () if registers is None else tuple(registers.slots)
+    steps, calls = program(plan, filled, to_be_continued=registers is not None), plan.calls
+    registers = Registers() if registers is None else registers
+    # half precision cannot tell nearby times apart; one upload, then every row reads its time on the device
     t_dtype = torch.promote_types(x.dtype.to_real(), torch.float32)
-    base: Tensor | None = None
-    slots: list[Tensor | None] = [None] * plan.num_slots
-    for row, label in enumerate(plan.labels):
+    labels = plan.labels.detach().to(x.device, t_dtype, non_blocking=True)
+    table = plan.weights.to(x.device, x.dtype, non_blocking=True) if plan.weights.requires_grad else None
+    buffers = Buffers()
+    for row, step in enumerate(steps):
         if stop is not None and stop():
             raise Cancelled(row)
-        t = torch.full(x.shape[:1], label, dtype=t_dtype, device=x.device)
-        d = (denoise(x, t) if remat is None else remat(denoise, x, t)).to(x.dtype)
-        if d_hook is not None:
-            d = d_hook(d, x, row)
-        to_base, to_x = plan.weights[row]
-        z = noise(row, x) if noise is not None and (to_base[NOISE] != 0 or to_x[NOISE] != 0) else None
-        registers = (base, x, y, d, *slots, z)
-        base, new = _combine(to_base, registers), _combine(to_x, registers)
-        x = torch.zeros_like(x) if new is None else new
+        d = c = None
+        if calls[row]:
+            t = labels[row].expand(x.shape[:1] + labels.shape[1:])
+            call = denoisers[row]
+            out = call(x, t) if remat is None else remat(call, x, t)  # type: ignore[arg-type]
+            d, c = (out[0], out[1].to(x.dtype)) if isinstance(out, tuple) else (out, None)
+            d = d.to(x.dtype)
+            if d_hook is not None:
+                d = d_hook(d, x, row)
+            if step.reads_carry and c is None:
+                raise ValueError(
+                    "this plan carries a second estimate: its denoiser must return a pair (d, carry), "
+                    "as guidance.cfg(..., plus=True) does"
+                )
+        z = noise(row, x) if noise is not None and step.reads_noise else None
+        values = (registers.base, x, y, d, c, *(registers.slots.get(k) for k in range(plan.num_slots)), z)
+        base: Tensor | None
+        new: Tensor | None
+        kept: Tensor | None
+        if table is not None:
+            read = [value if k in step.columns else None for k, value in enumerate(values)]
+            base, new, kept = apply_row(table[row], read)
+        elif torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in values):
+            base, new, kept = step.out_of_place(values)
+        else:
+            base, new, kept = apply_in_place(step, values, buffers)
+        registers.base, x = base, torch.zeros_like(x) if new is None else new
         if plan.stores[row] >= 0:
-            slots[plan.stores[row]] = d
+            registers.slots[plan.stores[row]] = torch.zeros_like(x) if kept is None else kept
         if x_hook is not None:
             x = x_hook(x, row)
         if on_row is not None:
@@ -74,15 +111,13 @@ def run(
     return x
 
 
-def _combine(weights: Sequence[float], registers: Sequence[Tensor | None]) -> Tensor | None:
-    """Weighted sum of registers; None, which stands for zeros, where nothing has a weight."""
-    total: Tensor | None = None
-    for weight, register in zip(weights, registers, strict=True):
-        # zero times a register must be zero even where the register is not finite
-        if weight == 0 or register is None:
-            continue
-        if total is None:
-            total = register if weight == 1 else register * weight
-        else:
-            total = torch.add(total, register, alpha=weight)
-    return total
+def _check(
+    plan: Plan, denoisers: Sequence[object], y: Tensor | None, noise: Callable[[int, Tensor], Tensor] | None
+) -> None:
+    """Raise ValueError for what a run of this plan would miss."""
+    if len(denoisers) != len(plan):
+        raise ValueError(f"the plan has {len(plan)} rows, but {len(denoisers)} denoisers were given")
+    if plan.stochastic and noise is None:
+        raise ValueError("this plan draws noise: pass noise=ItemNoise(seeds), or use a plan with eta = 0")
+    if plan.uses_mean and y is None:
+        raise ValueError("this plan's path has a mean term: pass the mean as y")

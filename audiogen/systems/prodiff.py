@@ -198,7 +198,7 @@ class ProDiff(L.LightningModule):
         )
         data = self.standardise(batch["mel"]) * condition.mask
         steps = self.step_counts[0]
-        labels = torch.tensor(self.plan(steps).labels, device=data.device)
+        labels = self.plan(steps).labels.to(data.device)
         t = labels[torch.randint(len(labels), (len(data),), device=data.device)]
         x = self.path.add_noise(data, torch.randn_like(data), t) * condition.mask
         estimate = self.denoiser(steps, condition)(x, t)

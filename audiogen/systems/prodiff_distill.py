@@ -87,8 +87,8 @@ class ProDiffDistill(ProDiff):
         few = self.stages[self.stage_index]
         fine, coarse = self.plan(2 * few), self.plan(few)
         row = torch.randint(few, (len(data),), device=data.device)
-        t, t_next = (torch.tensor(times, device=data.device)[row] for times in (coarse.labels, coarse.ends))
-        t_mid = torch.tensor(fine.ends, device=data.device)[2 * row]
+        t, t_next = (times.to(data.device)[row] for times in (coarse.labels, coarse.ends))
+        t_mid = fine.ends.to(data.device)[2 * row]
         noise = torch.randn_like(data) * self.temperature
         x = self.path.add_noise(data, noise, t) * condition.mask
         target = progressive_target(self.path, self.denoiser(2 * few, condition), x, t, t_mid, t_next)

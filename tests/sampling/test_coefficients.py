@@ -8,7 +8,14 @@ from fractions import Fraction
 import pytest
 import torch
 
-from audiogen.sampling.coefficients import ddim_weights, exponential_weights, phi
+from audiogen.sampling.coefficients import (
+    clock_weights,
+    ddim_weights,
+    exponential_weights,
+    gauss_legendre,
+    phi,
+    polynomial_weights,
+)
 from audiogen.sampling.paths import StraightLine, VarianceExploding, VPCosine, VPLinear
 
 STEPS = [
@@ -113,3 +120,37 @@ def test_posterior_variance_is_never_negative():
         for path in (VPLinear(), VPCosine(), StraightLine()):
             noise = ddim_weights(path, start, start * (1 - gap), eta=1.0).noise
             assert (noise > 0).all()
+
+
+def test_polynomial_weights_are_adams_bashforths_and_simpsons():
+    """Equal steps back give Adams-Bashforth's, 0, 1/2, 1 Simpson's weights."""
+    known = {
+        (0, -1): (3 / 2, -1 / 2),
+        (0, -1, -2): (23 / 12, -16 / 12, 5 / 12),
+        (0, 0.5, 1): (1 / 6, 4 / 6, 1 / 6),
+    }
+    for nodes, weights in known.items():
+        found = polynomial_weights(torch.tensor(nodes, dtype=torch.float64))
+        assert found.tolist() == pytest.approx(weights, rel=1e-13)
+
+
+def test_gauss_legendre_is_exact_to_degree_two_n_minus_one():
+    for points in (1, 2, 5, 24):
+        nodes, weights = gauss_legendre(points)
+        for degree in range(2 * points):
+            exact = 2 / (degree + 1) if degree % 2 == 0 else 0.0
+            assert float((weights * nodes**degree).sum()) == pytest.approx(exact, abs=1e-13)
+
+
+def test_clock_weights_in_the_noise_level_and_in_log_snr():
+    """In sigma / alpha they are the polynomial weights, in log-SNR those of the noise form."""
+    lams = torch.tensor([-0.3, -0.9, -1.1], dtype=torch.float64)
+    start, end = lams[0], torch.tensor(0.4, dtype=torch.float64)
+    levels, h = torch.exp(-lams), end - start
+    span = torch.exp(-end) - levels[0]
+    by_level = span * polynomial_weights((levels - levels[0]) / span)
+    found = clock_weights(list(lams), start, end, lambda lam: torch.exp(-lam))
+    assert torch.allclose(found, by_level, rtol=1e-11, atol=0)
+    # Int e_j d(sigma / alpha) = -(sigma_t / alpha_t) Int_0^1 h e^{h (1 - u)} l_j du
+    by_log = torch.exp(-end) * exponential_weights((lams - start) / h, -h)
+    assert torch.allclose(clock_weights(list(lams), start, end, lambda lam: lam), by_log, rtol=1e-11, atol=0)

@@ -12,7 +12,7 @@ from audiogen.sampling import grids
 from audiogen.sampling.loop import Cancelled, run
 from audiogen.sampling.noise import ItemNoise
 from audiogen.sampling.oracles import Gaussian, Mixture
-from audiogen.sampling.paths import StraightLine, VPCosine
+from audiogen.sampling.paths import VPCosine
 from audiogen.sampling.plans import Plan, ddim, ddpm
 
 PLAN = ddim(VPCosine(), grids.uniform_t(4))
@@ -20,60 +20,34 @@ NOISY = ddpm(VPCosine(), grids.uniform_t(4))
 ORACLE = Mixture(VPCosine())
 
 
-def heun_plan(path, times):
-    """Heun's method in z = x / alpha over sigma / alpha (Karras et al. 2022, Algorithm 1), as rows of a plan.
-
-    Row 1: base = x, x = Euler step, slot 0 = D. Row 2: x from the base and both outputs.
-    """
-    labels, ends, weights = [], [], []
-    for s, t in zip(times, times[1:], strict=False):
-        a, b = path.at(s), path.at(t)
-        level_s, level_t = float(a.sigma / a.alpha), float(b.sigma / b.alpha)
-        scale, share = float(b.alpha / a.alpha), (level_t - level_s) / level_s
-        euler_x, euler_d = scale * (1 + share), -float(b.alpha) * share
-        labels += [s, t]
-        ends += [t, t]
-        weights.append(((0, 1, 0, 0, 0, 0), (0, euler_x, 0, euler_d, 0, 0)))
-        # z' = z + (st - ss)/2 [(z - D0)/ss + (z_euler - D1)/st], the state of row 2 being alpha_t z_euler
-        half = (level_t - level_s) / 2
-        b_base, b_x = scale * (1 + half / level_s), half / level_t
-        slot, d = -float(b.alpha) * half / level_s, -float(b.alpha) * half / level_t
-        weights.append(((0, 0, 0, 0, 0, 0), (b_base, b_x, 0, d, slot, 0)))
-    rows = len(labels)
-    return Plan(tuple(labels), tuple(ends), tuple(weights), (0, -1) * (rows // 2), num_slots=1, order=2)
-
-
-def test_rows_express_a_two_stage_method(randn):
-    """Heun as a table is second order: base, slots and the order of reading and storing are as documented."""
-    path = StraightLine()
-    oracle, x = Gaussian(path, 0.3, 0.5), randn(1, 33)
-    exact = oracle.flow(x, torch.tensor([0.9]), torch.tensor([0.1]))
-    errors = []
-    for num_steps in (32, 64):
-        plan = heun_plan(path, grids.karras(path, num_steps, start=0.9, end=0.1).tolist())
-        errors.append(float((run(plan, oracle.denoise, x) - exact).abs().max()))
-    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.1)
-    assert errors[1] < 1e-3
-
-
 def test_every_register_is_read(randn):
     """A hand-made plan whose end is a known sum of every register."""
     x, y, z = randn(2, 3), randn(2, 3), randn(2, 3)
-    weights = (
-        ((0, 2, 0, 0, 0, 0, 0), (0, 1, 0, 0, 0, 0, 0)),  # base = 2x, x = x; slot 1 = D0
-        ((1, 0, 0, 0, 0, 0, 0), (0, 0, 1, 1, 0, 0, 0)),  # base = 2x, x = y + D1; slot 0 = D1
-        ((0, 0, 0, 0, 0, 0, 0), (1, 10, 100, 1000, 3, 5, 7)),
-    )
-    plan = Plan((1.0, 0.5, 0.25), (0.5, 0.25, 0.0), weights, (1, 0, -1), num_slots=2)
-    end = run(plan, lambda x, t: t[:, None] * torch.ones_like(x), x, y=y, noise=lambda row, x: (row + 1) * z)
-    expected = 2 * x + 10 * (y + 0.5) + 100 * y + 1000 * 0.25 + 3 * 0.5 + 5 * 1.0 + 7 * 3 * z
+    weights = [  # base, x, y, D, C, slot 0, slot 1, noise -> base, x, kept
+        [[0, 2, 0, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]],  # slot 1 = x + D0
+        [[1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0]],  # slot 0 = D1
+        [[0, 0, 0, 0, 0, 0, 0, 0], [1, 10, 100, 1000, 2000, 3, 5, 7], [0, 0, 0, 0, 0, 0, 0, 0]],
+    ]
+    plan = Plan([1.0, 0.5, 0.25], [0.5, 0.25, 0.0], weights, (1, 0, -1), num_slots=2)
+
+    def denoise(x, t):
+        d = t[:, None] * torch.ones_like(x)
+        return d, 2 * d
+
+    end = run(plan, denoise, x, y=y, noise=lambda row, x: (row + 1) * z)
+    expected = 2 * x + 10 * (y + 0.5) + 100 * y + 1000 * 0.25 + 2000 * 0.5 + 3 * 0.5 + 5 * (x + 1) + 21 * z
     assert torch.allclose(end, expected, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="must return a pair"):
+        run(plan, lambda x, t: x, x, y=y, noise=lambda row, x: z)
 
 
-def test_unwritten_registers_are_zero(randn):
-    plan = Plan((1.0,), (0.0,), (((0.0,) * 6, (3.0, 0.0, 0.0, 0.0, 2.0, 0.0)),), (-1,), num_slots=1)
-    x = randn(2, 3)
+def test_an_unwritten_base_is_zero_and_an_unwritten_slot_is_refused(randn):
+    nothing, x = [0.0] * 7, randn(2, 3)
+    plan = Plan([1.0], [0.0], [[nothing, [3.0, 0, 0, 0, 0, 0, 0], nothing]], (-1,), num_slots=1)
     assert torch.equal(run(plan, lambda x, t: x, x), torch.zeros_like(x))
+    plan = Plan([1.0], [0.0], [[nothing, [0, 1.0, 0, 0, 0, 2.0, 0], nothing]], (-1,), num_slots=1)
+    with pytest.raises(ValueError, match="row 0 reads slot 0"):
+        run(plan, lambda x, t: x, x)
 
 
 def test_a_zero_weight_hides_what_is_not_finite(randn):
@@ -202,8 +176,8 @@ def test_hooks_see_and_change_every_row(randn):
     assert seen == [(kind, row) for row in range(4) for kind in ("d", "x")]
     assert end.abs().max() <= 0.5
     by_hand = x
-    for row, (_, (_, to_x, _, to_d, _)) in enumerate(PLAN.weights):
-        d = ORACLE.denoise(by_hand, torch.full((2,), PLAN.labels[row])).clamp(-0.5, 0.5)
+    for row, (_, to_x, _, to_d, _, _) in enumerate(PLAN.weights[:, 1].tolist()):
+        d = ORACLE.denoise(by_hand, PLAN.labels[row].expand(2)).clamp(-0.5, 0.5)
         by_hand = to_x * by_hand + to_d * d + PLAN.ends[row]
     assert torch.allclose(end, by_hand, rtol=0, atol=1e-14)
 
@@ -214,7 +188,7 @@ def test_watching_does_not_change_the_result(randn):
         PLAN,
         ORACLE.denoise,
         x,
-        on_row=lambda row, rows, x, d: seen.append((row, rows, x, d)),
+        on_row=lambda row, rows, x, d: seen.append((row, rows, x.clone(), d)),
         stop=lambda: False,
     )
     assert torch.equal(end, run(PLAN, ORACLE.denoise, x))
