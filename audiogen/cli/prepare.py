@@ -84,6 +84,41 @@ def ljspeech(
     _prepare(clips, out, language, language, held_out, workers, {}, further)
 
 
+@prepare.command()
+def flite(
+    out: Out = Path("data/slt"),
+    voice: Annotated[str, typer.Option("--voice", help="A voice that `flite -lv` lists.")] = "slt",
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of sentences.")] = 1600,
+    wordnet: Annotated[
+        Path | None,
+        typer.Option(
+            "--wordnet", exists=True, file_okay=False, help="WordNet's database; else it is fetched."
+        ),
+    ] = None,
+    sentences: Annotated[
+        Path | None,
+        typer.Option(
+            "--sentences", exists=True, dir_okay=False, help="Read these lines instead of WordNet's."
+        ),
+    ] = None,
+) -> None:
+    """A synthetic second voice: WordNet's example sentences read by flite, in LJSpeech's layout.
+
+    Give the folder to another recipe as `--also NAME=DIR`: sounds that its recordings lack are learnt from
+    this voice. Needs the program `flite`. 1600 sentences are 66 minutes and take one.
+    """
+    from audiogen.data.synthetic import choose, example_sentences, fetch, read_aloud
+
+    if sentences is not None:
+        lines = [line.strip() for line in sentences.read_text(encoding="utf-8").splitlines()]
+        texts = [line for line in lines if line][:count]
+    else:
+        folder = wordnet if wordnet is not None else fetch(out / "wordnet", say=_say)
+        texts = choose(example_sentences(folder), count)
+    read_aloud(texts, out, voice, _bar_of("reading aloud"))
+    _say(f"{len(texts)} sentences by {voice} -> {out}")
+
+
 def _further_voices(choices: Sequence[str], language: str) -> list[Clip]:
     """The clips of every NAME=DIR."""
     from audiogen.data.ljspeech import list_clips

@@ -62,6 +62,11 @@ class MelData(L.LightningDataModule):
             raise DataError(
                 f"{self.path} has the speakers {facts['speakers']}, the model only {list(speakers)}"
             )
+        if len(facts["speakers"]) > 1 and facts["speakers"] != list(speakers)[: len(facts["speakers"])]:
+            raise DataError(
+                f"the model's speakers {list(speakers)} must begin with those of {self.path}, in their "
+                f"order: {facts['speakers']}"
+            )
 
     def statistics(self) -> Tensor:
         """Mean and standard deviation over training pieces of mel, log-F0 (voiced) and log-energy, (3, 2)."""

@@ -6,9 +6,9 @@ import tarfile
 import numpy as np
 import pytest
 import torch
-from synthetic_corpus import RATE, TEXTS, utter
+from synthetic_corpus import RATE, TEXTS, utter, write_corpus
 
-from audiogen.cli import USAGE, main
+from audiogen.cli import OK, USAGE, main
 from audiogen.data import ivr
 from audiogen.data.mels import MelData
 from audiogen.data.store import DataError, Ragged
@@ -62,6 +62,48 @@ def test_batches_cover_an_epoch_once_and_waste_little(prepared):
     batch = data.batch(data.training_items[:3])
     assert batch["mel"].shape[0] == batch["tokens"].shape[0] == 3
     assert torch.equal(batch["durations"].sum(1).max(), torch.tensor(batch["mel"].shape[-1]))
+
+
+@pytest.fixture(scope="module")
+def two_voices(prepared, tmp_path_factory):
+    """The corpus again with a second voice that repeats the held-out prompt and says three new sentences."""
+    folder = tmp_path_factory.mktemp("two")
+    held_out = (prepared / "heldout.csv").read_text().split("|")[1]
+    texts = [held_out, "The gate is open.", "A cat sat on the wall.", "We sold the old house."]
+    own, other = write_corpus(folder / "own"), write_corpus(folder / "other", texts)
+    command = ["prepare", "ljspeech", "--source", str(own), "--also", f"zoe={other}", "--workers", "1"]
+    assert main([*command, "--out", str(folder / "out")]) == OK
+    return folder / "out"
+
+
+def test_a_further_voice_is_for_training_alone(two_voices):
+    """Both voices are aligned; what the tests ask is learnt from neither; vocoders get the recordings alone."""
+    facts = Ragged(two_voices / "speech.safetensors").metadata
+    assert facts["speakers"] == ["linda", "zoe"]
+    data = MelData(str(two_voices / "speech.safetensors"), max_frames=400, buckets=2, repeats={"linda": 3})
+    data.setup("fit")
+    speakers = [int(data.store["speaker"][i][0]) for i in range(len(data.ids))]
+    assert speakers.count(1) == 3
+    assert {facts["texts"][i] for i in data.training_items} >= {"The gate is open.", "We sold the old house."}
+    heard = {facts["texts"][i] for i in data.training_items}
+    assert not heard & {facts["texts"][i] for i in data.validation_items}
+    counts = [sum(batch.count(i) for batch in data.plan_epoch(0)) for i in data.training_items]
+    assert counts == [1 if speakers[i] else 3 for i in data.training_items]
+    audio = Ragged(two_voices / "audio.safetensors").metadata["ids"]
+    assert len(audio) == len(TEXTS)
+
+
+def test_voices_must_be_named_as_the_data_names_them(two_voices, capsys):
+    data = MelData(str(two_voices / "speech.safetensors"), repeats={"anna": 2})
+    data.setup("fit")
+    data.check(MelSpec(), SYMBOLS, ["linda", "zoe", "more"])
+    with pytest.raises(DataError, match="in their order"):
+        data.check(MelSpec(), SYMBOLS, ["zoe", "linda"])
+    with pytest.raises(DataError, match="repeats names .'anna'."):
+        data.plan_epoch(0)
+    source = ["prepare", "ljspeech", "--source", str(two_voices.parent / "own")]
+    assert main([*source, "--also", "zoe", "--out", str(two_voices.parent / "no")]) == USAGE
+    assert "NAME=DIR" in capsys.readouterr().err
 
 
 def test_a_model_that_does_not_fit_the_data_is_refused(prepared):
