@@ -264,6 +264,14 @@ def difference(theirs: Callable[[], Tensor], ours: Callable[[], Tensor]) -> floa
     return float((a - b).abs().max() / b.abs().max())
 
 
+def differences(
+    cases: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]],
+) -> dict[str, float | None]:
+    """Difference of every case, None where one is not a number."""
+    gaps = {name: difference(*pair) for name, pair in cases.items()}
+    return {name: None if gap != gap else gap for name, gap in gaps.items()}
+
+
 def timings(k: Any | None, rounds: int) -> list[dict[str, Any]]:
     """Milliseconds a step with a network that costs nothing; each solver's peers alternate with ours."""
     from diffusers import (
@@ -358,9 +366,9 @@ def main() -> None:
 
     k = k_diffusion(choices.peers) if choices.peers else None
     with torch.inference_mode():
-        agreement = {"diffusers": {n: difference(*pair) for n, pair in diffusers_cases().items()}}
+        agreement = {"diffusers": differences(diffusers_cases())}
         if k is not None:
-            agreement["k_diffusion"] = {n: difference(*pair) for n, pair in k_cases(k).items()}
+            agreement["k_diffusion"] = differences(k_cases(k))
         print(json.dumps(agreement, indent=1))
         found = {
             "context": {**machine_context(), "diffusers": diffusers.__version__},

@@ -19,7 +19,13 @@ from audiogen.hub import sha256
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-FILES = ("README.md", "models/README.md", "models/prodiff/README.md", "models/vocos-16k/README.md")
+FILES = (
+    "README.md",
+    "docs/sampling.md",
+    "models/README.md",
+    "models/prodiff/README.md",
+    "models/vocos-16k/README.md",
+)
 
 
 def results(name: str) -> Any:
@@ -131,6 +137,118 @@ def vocoder() -> str:
     return table(["vocoder", "clips of", "PESQ (wb)", "mel distance", "ms/s, 1 thread", "clips"], rows)
 
 
+def sampling_orders() -> str:
+    """Slopes and errors of the deterministic solvers."""
+    found = results("sampling_orders")
+    rows = [
+        [
+            row["solver"],
+            str(row["order"]),
+            str(row["nfe_per_step"]),
+            *(f"{row[path]['slope']:.2f}" for path in ("VP", "OUVE")),
+            *(f"{row['VP']['errors'][n]:.1e}" for n in ("8", "16", "32")),
+            *(f"{row['OUVE']['errors'][n]:.1e}" for n in ("8", "16", "32")),
+        ]
+        for row in found["orders"]
+    ]
+    head = ["solver", "theory", "calls a step", "VP", "OUVE"]
+    head += [f"{path} error, {n} steps" for path in ("VP", "OUVE") for n in (8, 16, 32)]
+    return table(head, rows)
+
+
+def sampling_weak_orders() -> str:
+    """Slopes of the stochastic solvers."""
+    rows = [
+        [row["solver"], str(row["order"]), f"{row['VP']:.2f}", f"{row['OUVE']:.2f}"]
+        for row in results("sampling_orders")["weak_orders"]
+    ]
+    return table(["solver", "theory", "VP", "OUVE"], rows)
+
+
+def sampling_straight_line() -> str:
+    """Few-step errors on the straight line; the least of each column in bold."""
+    found = results("sampling_orders")["straight_line"]
+    budgets = [key for key in found[0] if key.isdigit()]
+    best = {n: min(row[n] for row in found if row[n] is not None) for n in budgets}
+    rows = []
+    for row in found:
+        cells = []
+        for n in budgets:
+            text = "-" if row[n] is None else f"{row[n]:.4f}"
+            cells.append(f"**{text}**" if row[n] == best[n] else text)
+        rows.append([row["solver"], *cells])
+    return table(["solver", *(f"{n} calls" for n in budgets)], rows)
+
+
+def sampling_enhancement() -> str:
+    """Law of enhancement's samplers on Gaussian data."""
+    rows = [
+        [row["solver"], str(row["nfe"]), f"{row['mean_error']:.4f}", f"{row['std_ratio']:.3f}"]
+        for row in results("sampling_orders")["enhancement"]
+    ]
+    return table(["sampler", "calls", "error of the mean", "spread / exact spread"], rows)
+
+
+def sampling_voice() -> str:
+    """Solvers and grids on the shipped voice."""
+    found = results("sampling_voice")
+    rows = [
+        [
+            row["plan"],
+            str(row["nfe"]),
+            *(value(row, key, ".3f", interval=True) for key in ("cer_tuning", "cer_heldout")),
+            value(row, "mcd_db", ".2f"),
+            f"{row['distance']:.3f}",
+        ]
+        for row in found["rows"]
+    ]
+    head = ["solver, grid, steps", "calls", "CER tuning", "CER prompts", "MCD dB", "distance to 64 steps"]
+    return "\n\n".join([table(head, rows), f"Machine: {machine(found['context'])}."])
+
+
+def sampling_peers() -> str:
+    """Agreement and loop time beside diffusers and k-diffusion."""
+    found = results("sampling_peers")
+    agreement = [
+        [
+            peer.replace("_", "-"),
+            name,
+            "-" if gap is None else f"{gap:.0e}",
+            found["known_gaps"].get(name, ""),
+        ]
+        for peer, cases in found["agreement"].items()
+        for name, gap in cases.items()
+    ]
+    speed = [
+        [
+            row["solver"],
+            "x".join(map(str, row["shape"])),
+            *(
+                f"{ms:.3f}" if (ms := row["ms_per_step"].get(peer)) is not None else "-"
+                for peer in ("audiogen", "diffusers", "k_diffusion", "multiply_add")
+            ),
+            f"{1 / row['of_diffusers']:.1f}x",
+        ]
+        for row in found["speed"]
+    ]
+    head = [
+        "solver",
+        "state",
+        "audiogen ms",
+        "diffusers ms",
+        "k-diffusion ms",
+        "one multiply-add ms",
+        "faster",
+    ]
+    return "\n\n".join(
+        [
+            table(["library", "solver", "difference", "known reason"], agreement),
+            table(head, speed),
+            f"Machine: {machine(found['context'])}; diffusers {found['context']['diffusers']}.",
+        ]
+    )
+
+
 def digest(name: str) -> Callable[[], str]:
     """The SHA-256 of a model's weights, and their size."""
 
@@ -145,6 +263,12 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed,
     "quality": quality,
     "vocoder": vocoder,
+    "sampling orders": sampling_orders,
+    "sampling weak orders": sampling_weak_orders,
+    "sampling straight line": sampling_straight_line,
+    "sampling enhancement": sampling_enhancement,
+    "sampling voice": sampling_voice,
+    "sampling peers": sampling_peers,
     "prodiff sha256": digest("prodiff"),
     "vocos-16k sha256": digest("vocos-16k"),
 }

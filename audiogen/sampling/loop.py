@@ -70,6 +70,7 @@ def run(
     # half precision cannot tell nearby times apart; one upload, then every row reads its time on the device
     t_dtype = torch.promote_types(x.dtype.to_real(), torch.float32)
     labels = plan.labels.detach().to(x.device, t_dtype, non_blocking=True)
+    times = labels.unsqueeze(1).expand(len(plan), len(x), *labels.shape[1:]).unbind()
     table = plan.weights.to(x.device, x.dtype, non_blocking=True) if plan.weights.requires_grad else None
     buffers = Buffers()
     for row, step in enumerate(steps):
@@ -77,8 +78,7 @@ def run(
             raise Cancelled(row)
         d = c = None
         if calls[row]:
-            t = labels[row].expand(x.shape[:1] + labels.shape[1:])
-            call = denoisers[row]
+            t, call = times[row], denoisers[row]
             out = call(x, t) if remat is None else remat(call, x, t)  # type: ignore[arg-type]
             d, c = (out[0], out[1].to(x.dtype)) if isinstance(out, tuple) else (out, None)
             d = d.to(x.dtype)

@@ -168,12 +168,11 @@ def _destination(
 
 def _accumulate(jobs: Sequence[tuple[Tensor, list[tuple[Tensor, float]]]]) -> None:
     """Form every sum, block by block where all operands are large and contiguous."""
-    operands = [t for into, terms in jobs for t in (into, *(r for r, _ in terms))]
-    if not operands:
-        return
-    size, dtype = operands[0].numel(), operands[0].dtype
-    blocked = operands[0].device.type == "cpu" and size >= 2 * BLOCK
-    if not blocked or any(t.numel() != size or t.dtype != dtype or not t.is_contiguous() for t in operands):
+    size = jobs[0][0].numel() if jobs and jobs[0][0].device.type == "cpu" else 0
+    large = size >= 2 * BLOCK
+    operands = [t for into, terms in jobs for t in (into, *(r for r, _ in terms))] if large else []
+    dtype = jobs[0][0].dtype if large else None
+    if not large or any(t.numel() != size or t.dtype != dtype or not t.is_contiguous() for t in operands):
         for into, terms in jobs:
             _accumulate_terms(into, terms)
         return
