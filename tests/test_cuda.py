@@ -33,3 +33,40 @@ def test_sampling_does_not_wait_for_the_host():
         run(plan, lambda x, t: x, x)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["ddim", "unipc", "runge_kutta", "sde_multistep"])
+def test_a_run_replays_as_a_cuda_graph(name):
+    """Captured once and replayed on other states, a run gives what the loop gives."""
+    from audiogen.sampling import plans
+    from audiogen.sampling.loop import run
+    from audiogen.sampling.noise import ItemNoise
+    from audiogen.sampling.paths import VPLinear
+
+    plan = getattr(plans, name)(VPLinear(), [0.9, 0.6, 0.3, 0.1, 0.0])
+    noise = ItemNoise([1, 2], device="cuda")
+
+    def sample(x):
+        return run(plan, lambda x, t: torch.tanh(x) * (1 - t[:, None, None]), x, noise=noise)
+
+    with torch.no_grad():
+        static = torch.zeros(2, 80, 64, device="cuda")
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            sample(static)  # uploads the labels and warms up
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = sample(static)
+        x = torch.randn(2, 80, 64, device="cuda")
+        static.copy_(x)
+        graph.replay()
+        assert torch.allclose(captured, sample(x), rtol=0, atol=1e-6)
+
+
+def test_noise_is_the_same_on_every_device():
+    from audiogen.sampling.noise import ItemNoise
+
+    host, device = (ItemNoise([1, 2], device=name).start(80, 300) for name in ("cpu", "cuda"))
+    assert torch.allclose(host, device.cpu(), rtol=0, atol=1e-6)

@@ -35,9 +35,25 @@ MORE = {
     "audiogen fit -c configs/vocos_16k.yaml": [*SHORTER, "--data.init_args.batch_size", "1"],
     "audiogen fit -c configs/prodiff.yaml": SHORTER,
     "audiogen fit -c configs/prodiff_distill.yaml": SHORTER,
-    "audiogen prepare ivr --source DIR --out data/ivr": ["--workers", "1"],
+    "audiogen prepare flite --out data/slt": ["--sentences", "sentences.txt"],
+    "audiogen prepare ivr --source DIR --also slt=data/slt --out data/ivr": ["--workers", "1"],
     'audiogen tts "Hello." --model my_voice.safetensors -o hello.wav': ["--vocoder", "griffin-lim"],
 }
+
+
+SECOND_VOICE = ["The gate is open.", "A cat sat on the wall.", "We sold the old house."]
+
+
+def fake_flite(folder):
+    """A program `flite` that says three sentences -> its folder."""
+    folder.mkdir()
+    lines = ["#!/bin/sh", 'case "$4" in']
+    for i, text in enumerate(SECOND_VOICE):
+        write_audio(folder / f"{i}.wav", utter(text, i)[0][None], 16000)
+        lines.append(f'"{text}") cp {folder}/{i}.wav "$6";;')
+    (folder / "flite").write_text("\n".join([*lines, "esac"]) + "\n")
+    (folder / "flite").chmod(0o755)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +68,12 @@ def workplace(tmp_path_factory, prepared):
         write_audio(folder / "DIR" / "en" / "flac" / f"p{i}.flac", utter(text, i)[0][None], 16000)
         rows.append(f"p{i}|{text}|{text}")
     (folder / "DIR" / "en" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    (folder / "sentences.txt").write_text("\n".join(SECOND_VOICE) + "\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv("PATH", f"{fake_flite(folder / 'bin')}{os.pathsep}{os.environ['PATH']}")
         data = ["--data.init_args.path", str(prepared / "speech.safetensors")]
+        data += ["--model.init_args.speakers", "[allison,slt]"]
         assert main(["fit", "-c", "configs/prodiff_tiny.yaml", *data]) == OK
         for name in ("prodiff", "prodiff_distill"):
             (folder / "runs" / name).mkdir(exist_ok=True)
@@ -97,6 +116,15 @@ def test_the_python_of_readme_runs(workplace):
     (code,) = (text for kind, text in BLOCKS if kind == "python")
     exec(compile(code, "README", "exec"), {})
     assert (workplace / "good_morning.wav").stat().st_size > 10000
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_the_python_and_links_of_a_page_work(page):
+    text = page.read_text(encoding="utf-8")
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, page.name, "exec"), {})
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (page.parent / target).exists(), target
 
 
 def test_numbers_in_readme_and_cards_are_the_measured_ones():

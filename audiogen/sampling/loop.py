@@ -67,9 +67,7 @@ def run(
     filled = () if registers is None else tuple(registers.slots)
     steps, calls = program(plan, filled, to_be_continued=registers is not None), plan.calls
     registers = Registers() if registers is None else registers
-    # half precision cannot tell nearby times apart; one upload, then every row reads its time on the device
-    t_dtype = torch.promote_types(x.dtype.to_real(), torch.float32)
-    labels = plan.labels.detach().to(x.device, t_dtype, non_blocking=True)
+    labels = _labels(plan, x)
     times = labels.unsqueeze(1).expand(len(plan), len(x), *labels.shape[1:]).unbind()
     table = plan.weights.to(x.device, x.dtype, non_blocking=True) if plan.weights.requires_grad else None
     buffers = Buffers()
@@ -109,6 +107,18 @@ def run(
         if on_row is not None:
             on_row(row, len(plan), x, d)
     return x
+
+
+def _labels(plan: Plan, x: Tensor) -> Tensor:
+    """The plan's labels on the device of x, uploaded once: later runs can be captured as a CUDA graph."""
+    # half precision cannot tell nearby times apart
+    dtype = torch.promote_types(x.dtype.to_real(), torch.float32)
+    uploaded = plan.__dict__.setdefault("_labels", {})
+    if (key := (x.device, dtype)) not in uploaded:
+        with torch.inference_mode(False):  # a later run may want gradients
+            uploaded[key] = torch.tensor(plan.labels.tolist(), dtype=dtype, device=x.device)
+    labels: Tensor = uploaded[key]
+    return labels
 
 
 def _check(

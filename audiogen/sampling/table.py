@@ -48,6 +48,9 @@ class Plan:
         """Raise ValueError unless the columns fit together and every weight is finite."""
         for name in ("labels", "ends", "weights"):
             value = torch.as_tensor(getattr(self, name), dtype=torch.float64, device="cpu")
+            if value.is_inference():  # a plan outlives the mode it was built in
+                with torch.inference_mode(False):
+                    value = value.clone()
             object.__setattr__(self, name, value)
         rows, width = len(self.stores), 6 + self.num_slots
         expected: dict[str, list[tuple[int, ...]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ class Condition:
 
     frames: Tensor
     mask: Tensor
+
+
+@cache
+def sampling_plan(path: VPCosine, num_steps: int, eta: float) -> Plan:
+    """DDIM on the grid of equal steps in t, built once."""
+    return ddim(path, uniform_t(num_steps), eta=eta)
 
 
 class ProDiff(L.LightningModule):
@@ -108,7 +115,7 @@ class ProDiff(L.LightningModule):
 
         Training draws its times from this plan's labels, sampling runs it.
         """
-        return ddim(self.path, uniform_t(num_steps), eta=self.eta)
+        return sampling_plan(self.path, num_steps, self.eta)
 
     def denoiser(self, num_steps: int, condition: Condition) -> Callable[[Tensor, Tensor], Tensor]:
         """The denoiser for `num_steps` as denoise(x, t).

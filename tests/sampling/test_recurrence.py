@@ -176,3 +176,14 @@ def test_many_threads_share_a_plan(randn):
     for thread in threads:
         thread.join()
     assert all(torch.equal(found[i], alone[i]) for i in range(4))
+
+
+def test_a_plan_built_in_inference_mode_serves_training(randn):
+    with torch.inference_mode():
+        plan = plans.multistep(PATH, TIMES)
+        run(plan, ORACLE.denoise, randn(1, 3))
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    end = run(plan, lambda x, t: scale * t[:, None] * torch.tanh(x), randn(1, 3))
+    (gradient,) = torch.autograd.grad(end.sum(), scale)
+    assert bool(gradient.isfinite())
+    assert float(gradient) != 0
