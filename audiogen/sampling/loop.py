@@ -85,7 +85,7 @@ def run(
             if step.reads_carry and c is None:
                 raise ValueError(
                     "this plan carries a second estimate: its denoiser must return a pair (d, carry), "
-                    "as guidance.cfg(..., plus=True) does"
+                    "as guidance.cfg_pp does"
                 )
         z = noise(row, x) if noise is not None and step.reads_noise else None
         values = (registers.base, x, y, d, c, *(registers.slots.get(k) for k in range(plan.num_slots)), z)

@@ -41,6 +41,7 @@ def errors(build, name, counts, grid=None):
 def test_order_on_a_grid_uniform_in_log_snr(solver, name):
     found = errors(solver.build, name, (solver.finest, 2 * solver.finest))
     assert study.slope(found) == pytest.approx(solver.order, abs=0.15)
+    assert solver.build(PROBLEMS[name].path, PROBLEMS[name].grid(4)).order == solver.order
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,7 @@ def test_error_at_sixteen_steps(name):
 @pytest.mark.parametrize("solver", study.STOCHASTIC, ids=lambda s: s.name)
 def test_weak_order_by_the_exact_law(solver, name):
     assert study.variance_slope(solver, PROBLEMS[name]) == pytest.approx(solver.order, abs=0.15)
+    assert solver.build(PROBLEMS[name].path, PROBLEMS[name].grid(4)).order == solver.order
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
