@@ -123,7 +123,7 @@ def clock_weights(
 
 
 def gauss_legendre(points: int) -> tuple[Tensor, Tensor]:
-    """Nodes in (-1, 1) and weights of Gauss-Legendre quadrature, float64 (points,) (Golub and Welsch 1969)."""
+    """Nodes in (-1, 1) and weights of Gauss-Legendre quadrature, float64 (Golub and Welsch 1969)."""
     k = torch.arange(1, points, dtype=torch.float64)
     off_diagonal = k / torch.sqrt(4 * k**2 - 1)
     nodes, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))

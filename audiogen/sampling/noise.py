@@ -2,12 +2,16 @@
 
 Philox-4x32-10 (Salmon et al. 2011) in int64 tensor operations, then Box-Muller. Nothing is sequential, so the
 noise of an item is the same alone or in any batch, in any padding, and from any first frame.
+
+Complex noise has total variance 1, that is 1/2 in each component, as `torch.randn` has it; this is the only
+place that fixes it. Its real part is the real noise of the same place times sqrt(1/2).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -17,6 +21,11 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _LANES = 4  # random words per counter: four neighbouring channels share one
+# Counters worked on at once on a CPU: the temporaries of a block stay in the cache, and torch does not spread
+# a block this small over threads, which would wait for each other after each of the hundred operations.
+_BLOCK = (1 << 15) - 1
+_DEVICE_BLOCK = 1 << 22  # on other devices, with few launches; takes about 0.3 GB
+_BLOCK_FRAMES = 64  # fewer frames than this only where even one item needs it
 
 
 class ItemNoise:
@@ -45,30 +54,75 @@ class ItemNoise:
 
     def start(self, channels: int, frames: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
         """Initial noise (B, channels, frames); row r of a plan uses other draws than this one."""
-        return self._draw(0, channels, frames).to(dtype)
+        x = torch.empty(len(self.seeds), channels, frames, dtype=dtype, device=self._keys.device)
+        return self.combine(x, {0: 1.0})
 
     def __call__(self, row: int, x: Tensor) -> Tensor:
         """Noise of row `row` >= 0, of the shape and dtype of x (B, ..., N); x itself is not read."""
-        items, device = len(self.seeds), self._keys.device
-        if x.ndim < 2 or len(x) != items or not x.is_floating_point() or x.device != device:
-            raise ValueError(
-                f"noise for {items} items on {device} needs a floating x of shape ({items}, ..., N) there,"
-                f" got {x.dtype} {tuple(x.shape)} on {x.device}"
-            )
-        noise = self._draw(row + 1, math.prod(x.shape[1:-1]), x.shape[-1])
-        return noise.to(x.dtype).reshape(x.shape)
+        return self.combine(x, {row + 1: 1.0})
 
-    def _draw(self, draw: int, channels: int, frames: int) -> Tensor:
-        """Float64 noise (B, channels, frames)."""
-        device = self._keys.device
-        frame = torch.arange(self.first_frame, self.first_frame + frames, device=device)
-        block = torch.arange(-(-channels // _LANES), device=device)[:, None]
-        zero = torch.zeros_like(block)
-        words = philox(frame, block, zero + draw, zero, self._keys)
-        normal = torch.cat(
-            _box_muller(torch.stack(words[:2]), torch.stack(words[2:]))
-        )  # (4, B, blocks, frames)
-        return normal.permute(1, 2, 0, 3).flatten(1, 2)[:, :channels]
+    def combine(self, x: Tensor, draws: Mapping[int, float], *, stream: int = 0) -> Tensor:
+        """Weighted sum of independent draws, sum_k draws[k] * (noise of draw k), like x (B, ..., N).
+
+        draws: weight of every draw, numbered in [0, 2^32). stream: 0 for `start` (draw 0) and row r (r + 1),
+        others for noise of another use. Raises ValueError unless x holds the items, on their device.
+        """
+        items, device = len(self.seeds), self._keys.device
+        numbers = x.is_floating_point() or x.is_complex()
+        if x.ndim < 2 or len(x) != items or not numbers or x.device != device:
+            raise ValueError(
+                f"noise for {items} items on {device} needs a floating or complex x of shape "
+                f"({items}, ..., N) there, got {x.dtype} {tuple(x.shape)} on {x.device}"
+            )
+        out = torch.empty(items, math.prod(x.shape[1:-1]), x.shape[-1], dtype=x.dtype, device=device)
+        if x.is_complex():
+            half = {draw: weight * math.sqrt(0.5) for draw, weight in draws.items()}
+            for component, part in enumerate(torch.view_as_real(out).unbind(-1)):
+                self._fill(part, half, 2 * stream + component)
+        else:
+            self._fill(out, draws, 2 * stream)
+        return out.reshape(x.shape)
+
+    def _fill(self, out: Tensor, draws: Mapping[int, float], stream: int) -> None:
+        """Write the weighted sum of draws into the real tensor out (B, channels, frames)."""
+        items, channels, frames = out.shape
+        blocks = -(-channels // _LANES)
+        rows, width = max(items, 1), max(frames, 1)
+        if out.device.type == "cpu":
+            rows = min(rows, max(1, _BLOCK // max(1, blocks * min(width, _BLOCK_FRAMES))))
+            width = min(width, max(1, _BLOCK // max(1, blocks * rows)))
+        for row, first in product(range(0, items, rows), range(0, frames, width)):
+            part = out[row : row + rows, :, first : first + width]
+            frame = torch.arange(part.shape[-1], device=out.device) + (self.first_frame + first)
+            lanes = _weighted_lanes(self._keys[:, :, row : row + rows], frame, blocks, draws, stream)
+            for lane, value in enumerate(lanes):
+                target = part[:, lane::_LANES]
+                target.copy_(value[:, : target.shape[1]])
+
+
+def _weighted_lanes(
+    keys: Tensor, frame: Tensor, blocks: int, draws: Mapping[int, float], stream: int
+) -> list[Tensor]:
+    """Weighted sum of draws in float64: for each lane (B, blocks, frames).
+
+    keys: of B items. The order of the sum, and with it every bit, is that of the draws.
+    """
+    block = torch.arange(blocks, device=frame.device)[:, None]
+    limit = _BLOCK if frame.device.type == "cpu" else _DEVICE_BLOCK
+    together = max(1, limit // max(1, keys.shape[2] * blocks * len(frame)))
+    total: list[Tensor] = []
+    terms = list(draws.items())
+    for some in (terms[n : n + together] for n in range(0, len(terms), together)):
+        # filled on the device: a copy from the host would make it wait
+        number = torch.stack([torch.full((1, 1, 1), draw, device=frame.device) for draw, _ in some])
+        words = philox(frame, block, number, torch.full_like(block, stream), keys)
+        pairs = (_box_muller(words[0], words[2]), _box_muller(words[1], words[3]))
+        lanes = [value for pair in zip(*pairs, strict=True) for value in pair]
+        for k, (_, weight) in enumerate(some):
+            # product, then sum: a fused operation would round differently at the end of a vector register
+            normal = [value[k].mul_(weight) for value in lanes]
+            total = [sum_.add_(value) for sum_, value in zip(total, normal, strict=True)] if total else normal
+    return total
 
 
 def philox(
@@ -80,12 +134,22 @@ def philox(
     plus the round times the Weyl constants. Returns four int64 tensors with values in [0, 2^32).
     """
     first, second = _MULTIPLIERS
+    shape = (c0 + c1 + c2 + c3 + keys[0, 0]).shape
+    c0, c1, c2, c3 = (c.expand(shape).clone() for c in (c0, c1, c2, c3))
     for key0, key1 in keys:
-        # int64 products wrap modulo 2^64, which keeps every bit; the shift is arithmetic, hence the mask
-        p0, p1 = c0 * first, c2 * second
-        c0, c1 = ((p1 >> 32) & _MASK) ^ c1 ^ key0, p1 & _MASK
-        c2, c3 = ((p0 >> 32) & _MASK) ^ c3 ^ key1, p0 & _MASK
-    return c0, c1, c2, c3
+        # int64 products wrap modulo 2^64, which keeps every bit; the shift is arithmetic, hence the mask. The
+        # low words keep the high bits of their product: they are only xor-ed, before that mask or the last.
+        c0 *= first
+        c2 *= second
+        high0, high2 = c0 >> 32, c2 >> 32
+        high2 ^= c1
+        high2 ^= key0
+        high2 &= _MASK
+        high0 ^= c3
+        high0 ^= key1
+        high0 &= _MASK
+        c0, c1, c2, c3 = high2, c2, high0, c0
+    return c0, c1 & _MASK, c2, c3 & _MASK
 
 
 def _box_muller(radius_words: Tensor, angle_words: Tensor) -> tuple[Tensor, Tensor]:

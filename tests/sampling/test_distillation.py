@@ -5,11 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from audiogen.sampling.distillation import ddim_step, progressive_target
+from audiogen.sampling.distillation import (
+    ddim_step,
+    progressive_example,
+    progressive_target,
+    regression_loss,
+    truncated_snr,
+)
 from audiogen.sampling.loop import run
 from audiogen.sampling.oracles import Gaussian, Mixture
 from audiogen.sampling.paths import StraightLine, VPCosine, VPLinear
 from audiogen.sampling.plans import ddim
+from audiogen.sampling.prediction import Eps, from_x0
 
 PATHS = [VPLinear(), VPCosine(), StraightLine()]
 TIMES = [torch.tensor(v, dtype=torch.float64) for v in ([1.0, 0.7, 0.4], [0.75, 0.5, 0.2], [0.5, 0.3, 0.0])]
@@ -108,3 +115,30 @@ def test_distilling_twice_is_four_steps(randn):
 def test_times_of_the_wrong_shape_are_refused(randn):
     with pytest.raises(ValueError, match=r"shape \(3,\)"):
         progressive_target(VPCosine(), lambda x, t: x, randn(3, 4), torch.tensor(1.0), *TIMES[1:])
+
+
+def test_an_example_holds_the_noised_data_and_its_target(randn, mean_path):
+    """The student that is the target has no loss; the state is the one the target was made for."""
+    data, noise, y = randn(3, 2, 4), randn(3, 2, 4), randn(3, 2, 4)
+
+    def teacher(x, t):
+        return Gaussian(mean_path, 0.3, 0.5).denoise(x, t, y=y)
+
+    def student(x, t):
+        return progressive_target(mean_path, teacher, x, *TIMES, y=y)
+
+    example = progressive_example(mean_path, teacher, data, noise, *TIMES, y=y)
+    assert torch.equal(example.x, mean_path.add_noise(data, noise, TIMES[0], y=y))
+    assert torch.equal(example.labels[0], TIMES[0])
+    assert regression_loss(student, example) == 0
+    assert regression_loss(teacher, example) > 1e-4
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_truncated_snr_weighs_the_larger_of_the_errors_of_data_and_noise(path, randn):
+    """For one state, an error of the data implies one of the noise."""
+    t = torch.tensor([0.9, 0.5, 0.05], dtype=torch.float64)
+    x, d, d_other = randn(3, 4), randn(3, 4), randn(3, 4)
+    eps, eps_other = (from_x0(Eps(), v, x, t, path) for v in (d, d_other))
+    larger = torch.maximum((d - d_other).square(), (eps - eps_other).square())
+    assert torch.allclose(truncated_snr(path, t)[:, None] * (d - d_other).square(), larger, rtol=1e-9)

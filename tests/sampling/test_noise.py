@@ -1,4 +1,4 @@
-"""Per-item noise: published test vectors, independence of the batch, and the normal law."""
+"""Per-item noise: published test vectors, independence of the batch and of blocks, and the normal law."""
 
 from __future__ import annotations
 
@@ -30,16 +30,56 @@ def test_philox_gives_the_published_words(counter, key, words):
     assert tuple(int(word) for word in philox(*(torch.tensor(c) for c in counter), keys)) == words
 
 
+def by_definition(seed, counter):
+    """The four normals of one counter by Box-Muller of its Philox words: two cosines, two sines."""
+    low, high = seed % 2**32, seed // 2**32 % 2**32
+    keys = torch.tensor([[(low + r * WEYL[0]) % 2**32, (high + r * WEYL[1]) % 2**32] for r in range(10)])
+    words = [int(word) for word in philox(*(torch.tensor(c) for c in counter), keys)]
+    radii = [math.sqrt(-2 * math.log((word + 0.5) / 2**32)) for word in words[:2]]
+    angles = [2 * math.pi * word / 2**32 for word in words[2:]]
+    return [r * f(a) for f in (math.cos, math.sin) for r, a in zip(radii, angles, strict=True)]
+
+
 def test_noise_is_box_muller_of_philox():
-    """One element from the definition: seed 2^40 + 5, row 2, channel 6 (block 1, third lane), frame 9."""
-    seed = 2**40 + 5
-    keys = torch.tensor([[(5 + r * WEYL[0]) % 2**32, (2**8 + r * WEYL[1]) % 2**32] for r in range(10)])
-    words = [int(word) for word in philox(*(torch.tensor(c) for c in (9, 1, 3, 0)), keys)]
-    radius = math.sqrt(-2 * math.log((words[0] + 0.5) / 2**32))
-    angle = 2 * math.pi * words[2] / 2**32
-    noise = ItemNoise([seed])(2, torch.empty(1, 8, 12, dtype=torch.float64))
-    assert float(noise[0, 4, 9]) == pytest.approx(radius * math.cos(angle), rel=1e-12)
-    assert float(noise[0, 6, 9]) == pytest.approx(radius * math.sin(angle), rel=1e-12)
+    """From the definition: seed 2^40 + 5, row 2, channels 4 to 7 (block 1), frame 9."""
+    noise = ItemNoise([2**40 + 5])(2, torch.empty(1, 8, 12, dtype=torch.float64))
+    assert noise[0, 4:, 9].tolist() == pytest.approx(by_definition(2**40 + 5, (9, 1, 3, 0)), rel=1e-12)
+
+
+def test_complex_noise_has_half_the_variance_in_each_component():
+    """From the definition: the imaginary part has counter word 1 where the real one, as before, has 0."""
+    z = ItemNoise([2**40 + 5])(2, torch.empty(1, 8, 12, dtype=torch.complex128))[0, 4:, 9] * math.sqrt(2)
+    assert z.real.tolist() == pytest.approx(by_definition(2**40 + 5, (9, 1, 3, 0)), rel=1e-12)
+    assert z.imag.tolist() == pytest.approx(by_definition(2**40 + 5, (9, 1, 3, 1)), rel=1e-12)
+    z = ItemNoise(range(8)).start(80, 500, dtype=torch.complex64)
+    assert z.dtype == torch.complex64
+    n = z.numel()
+    assert abs(float(z.abs().square().mean()) - 1) < 5 / math.sqrt(n)
+    # z^2 vanishes on average only if the components are uncorrelated and equally large
+    assert abs(complex((z * z).mean())) < 5 * math.sqrt(2 / n)
+    real = ItemNoise(range(8)).start(80, 500)
+    assert torch.allclose(z.real, real * math.sqrt(0.5), rtol=1e-6, atol=1e-7)
+
+
+def test_combine_adds_weighted_draws():
+    source, x = ItemNoise([4, 9]), torch.empty(2, 5, 30, dtype=torch.float64)
+    both = source.combine(x, {1: 0.5, 7: -2.0})
+    assert torch.allclose(both, 0.5 * source(0, x) - 2 * source(6, x), rtol=1e-12, atol=1e-14)
+    other = source.combine(x, {1: 1.0}, stream=1)
+    assert other[0, 0, 3] == pytest.approx(by_definition(4, (3, 0, 1, 2))[0], rel=1e-12)
+
+
+def test_blocks_do_not_show():
+    """Large tensors are filled in blocks of items and frames; every part is that of a small tensor."""
+    seeds = list(range(40))
+    whole = ItemNoise(seeds)(0, torch.empty(40, 60, 200, dtype=torch.float64))  # 120,000 counters
+    for i in (0, 17, 39):
+        for first in range(0, 200, 50):
+            part = ItemNoise([i], first_frame=first)(0, torch.empty(1, 60, 50, dtype=torch.float64))
+            assert torch.equal(whole[i, :, first : first + 50], part[0])
+    wide = ItemNoise([3])(0, torch.empty(1, 200_000, 1, dtype=torch.float64))  # more channels than a block
+    assert torch.equal(wide[0, :60], ItemNoise([3])(0, torch.empty(1, 60, 1, dtype=torch.float64))[0])
+    assert ItemNoise([3])(0, torch.empty(1, 4, 0)).shape == (1, 4, 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
