@@ -4,9 +4,10 @@
 
 Agreement: the same grid and a linear model, largest difference of the results. Speed: a network that costs
 nothing, [16, 80, 800] and [1, 80, 8] states, alternated in one process, medians of several rounds; beside
-them the time of one in-place multiply-add over the state. k-diffusion's requirements are many, so its
-`sampling.py` is taken alone: pip install --target DIR --no-deps k-diffusion torchdiffeq torchsde trampoline
-boltons. Writes results/sampling_peers.json.
+them the time of one in-place multiply-add over the state. The C library may keep large freed blocks or hand
+them back to the system, when each new one costs page faults: both settings are measured, for all contenders.
+k-diffusion's requirements are many, so its `sampling.py` is taken alone: pip install --target DIR --no-deps
+k-diffusion torchdiffeq torchsde trampoline boltons. Writes results/sampling_peers.json.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable
@@ -331,6 +335,22 @@ def timings(k: Any | None, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
+# glibc: by default a freed large block raises the size from which blocks go back to the system
+ALLOCATORS = {"kept": {}, "returned": {"MALLOC_MMAP_THRESHOLD_": "131072"}}
+
+
+def timed(choices: argparse.Namespace, settings: dict[str, str]) -> list[dict[str, Any]]:
+    """The timings of a process of its own with these settings of the C library."""
+    with tempfile.TemporaryDirectory() as folder:
+        to = Path(folder) / "timings.json"
+        command = [sys.executable, __file__, "--rounds", str(choices.rounds), "--timings-only", str(to)]
+        if choices.peers:
+            command += ["--peers", choices.peers]
+        subprocess.run(command, env={**os.environ, **settings}, check=True)
+        rows: list[dict[str, Any]] = json.loads(to.read_text(encoding="utf-8"))
+    return rows
+
+
 def _runs(
     plan: Plan, scheduler: Callable[[], Any], k_sample: Callable[..., Tensor] | None, x: Tensor, d: Tensor
 ) -> dict[str, Callable[[], Any]]:
@@ -361,10 +381,15 @@ def main() -> None:
     parser.add_argument("--peers", help="folder with k-diffusion")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "sampling_peers.json")
+    parser.add_argument("--timings-only", type=Path, help=argparse.SUPPRESS)
     choices = parser.parse_args()
     import diffusers
 
     k = k_diffusion(choices.peers) if choices.peers else None
+    if choices.timings_only:
+        with torch.inference_mode():
+            write_text(choices.timings_only, json.dumps(timings(k, choices.rounds)))
+        return
     with torch.inference_mode():
         agreement = {"diffusers": differences(diffusers_cases())}
         if k is not None:
@@ -374,7 +399,7 @@ def main() -> None:
             "context": {**machine_context(), "diffusers": diffusers.__version__},
             "agreement": agreement,
             "known_gaps": KNOWN_GAPS,
-            "speed": timings(k, choices.rounds),
+            "speed": {name: timed(choices, settings) for name, settings in ALLOCATORS.items()},
         }
     write_text(choices.out, json.dumps(found, indent=1) + "\n")
 

@@ -106,9 +106,6 @@ def candidates(system: Any, cases: list[Any], targets: list[Tensor]) -> dict[str
             evaluations=60,
         )
         found[f"search, {nfe}"] = searched.plan
-    found["exponential midpoint, uniform t, 3"] = plans.exponential_rk(
-        path, grids.uniform_t(2), method="midpoint"
-    )
     found["DDIM, uniform t, 8"] = plans.ddim(path, grids.uniform_t(8))
     found["UniPC-2, uniform t, 8"] = plans.unipc(path, grids.uniform_t(8))
     found["DDIM, uniform t, 64"] = plans.ddim(path, grids.uniform_t(64))

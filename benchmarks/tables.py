@@ -223,22 +223,25 @@ def sampling_peers() -> str:
         [
             row["solver"],
             "x".join(map(str, row["shape"])),
+            setting,
             *(
                 f"{ms:.3f}" if (ms := row["ms_per_step"].get(peer)) is not None else "-"
                 for peer in ("audiogen", "diffusers", "k_diffusion", "multiply_add")
             ),
             f"{1 / row['of_diffusers']:.1f}x",
         ]
-        for row in found["speed"]
+        for setting, entries in found["speed"].items()
+        for row in entries
     ]
     head = [
         "solver",
         "state",
+        "large freed blocks",
         "audiogen ms",
         "diffusers ms",
         "k-diffusion ms",
         "one multiply-add ms",
-        "faster",
+        "faster than diffusers",
     ]
     return "\n\n".join(
         [

@@ -86,7 +86,8 @@ def ddim_weights(path: Path, start: Tensor, end: Tensor, *, eta: float = 0.0) ->
         x=carry,
         y=path.mu(end) - carry * path.mu(start),
         data=path.alpha(end) - carry * path.alpha(start),
-        noise=path.sigma(end) * torch.sqrt(fresh),
+        # the root has no slope at zero, which would spoil gradients in the times
+        noise=path.sigma(end) * torch.sqrt(fresh) if eta else torch.zeros_like(carry),
     )
 
 

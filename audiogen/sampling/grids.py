@@ -203,7 +203,7 @@ def sway(times: Sequence[float] | Tensor, coefficient: float = -1.0) -> Tensor:
 def beta_cdf(x: Tensor, a: float, b: float) -> Tensor:
     """Distribution function of Beta(a, b), the regularised incomplete beta function I_x(a, b).
 
-    x: any shape, in [0, 1]; a, b > 0. Float64; continued fraction (DLMF 8.17.22), accurate to 1e-13 for a, b up to 100.
+    x: any shape, in [0, 1]; a, b > 0. Continued fraction (DLMF 8.17.22), to about 1e-13 for a, b up to 100.
     """
     if not (a > 0 and b > 0):
         raise ValueError(f"the parameters of a Beta distribution must be positive, got {a} and {b}")

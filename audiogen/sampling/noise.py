@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import chain, product
 
 import torch
 from torch import Tensor
@@ -21,11 +21,11 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _LANES = 4  # random words per counter: four neighbouring channels share one
-# Counters worked on at once on a CPU: the temporaries of a block stay in the cache, and torch does not spread
-# a block this small over threads, which would wait for each other after each of the hundred operations.
+# Counters whose words are made in one pass on a CPU: its temporaries stay in the cache, and torch does not
+# spread so small a block over threads, which would wait for each other after each of a hundred operations.
 _BLOCK = (1 << 15) - 1
-_DEVICE_BLOCK = 1 << 22  # on other devices, with few launches; takes about 0.3 GB
-_BLOCK_FRAMES = 64  # fewer frames than this only where even one item needs it
+# Counters whose noise is made together: few and large Box-Muller steps, or launches, in bounded memory.
+_PART = {"cpu": 1 << 18, "other": 1 << 22}
 
 
 class ItemNoise:
@@ -86,43 +86,62 @@ class ItemNoise:
     def _fill(self, out: Tensor, draws: Mapping[int, float], stream: int) -> None:
         """Write the weighted sum of draws into the real tensor out (B, channels, frames)."""
         items, channels, frames = out.shape
-        blocks = -(-channels // _LANES)
-        rows, width = max(items, 1), max(frames, 1)
-        if out.device.type == "cpu":
-            rows = min(rows, max(1, _BLOCK // max(1, blocks * min(width, _BLOCK_FRAMES))))
-            width = min(width, max(1, _BLOCK // max(1, blocks * rows)))
+        blocks = max(1, -(-channels // _LANES))
+        limit = _PART.get(out.device.type, _PART["other"])
+        rows, width = max(1, limit // (blocks * max(1, frames))), max(1, limit // blocks)
         for row, first in product(range(0, items, rows), range(0, frames, width)):
             part = out[row : row + rows, :, first : first + width]
             frame = torch.arange(part.shape[-1], device=out.device) + (self.first_frame + first)
             lanes = _weighted_lanes(self._keys[:, :, row : row + rows], frame, blocks, draws, stream)
-            for lane, value in enumerate(lanes):
+            for lane, value in enumerate(chain(*lanes)):
                 target = part[:, lane::_LANES]
                 target.copy_(value[:, : target.shape[1]])
 
 
 def _weighted_lanes(
     keys: Tensor, frame: Tensor, blocks: int, draws: Mapping[int, float], stream: int
-) -> list[Tensor]:
-    """Weighted sum of draws in float64: for each lane (B, blocks, frames).
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum of draws in float64: two of the lanes and two more, each (2, B, blocks, frames).
 
     keys: of B items. The order of the sum, and with it every bit, is that of the draws.
     """
-    block = torch.arange(blocks, device=frame.device)[:, None]
-    limit = _BLOCK if frame.device.type == "cpu" else _DEVICE_BLOCK
-    together = max(1, limit // max(1, keys.shape[2] * blocks * len(frame)))
-    total: list[Tensor] = []
+    limit = _PART.get(frame.device.type, _PART["other"])
+    together = max(1, limit // (keys.shape[2] * blocks * len(frame)))
     terms = list(draws.items())
+    total: tuple[Tensor, Tensor] | None = None
     for some in (terms[n : n + together] for n in range(0, len(terms), together)):
-        # filled on the device: a copy from the host would make it wait
-        number = torch.stack([torch.full((1, 1, 1), draw, device=frame.device) for draw, _ in some])
-        words = philox(frame, block, number, torch.full_like(block, stream), keys)
-        pairs = (_box_muller(words[0], words[2]), _box_muller(words[1], words[3]))
-        lanes = [value for pair in zip(*pairs, strict=True) for value in pair]
+        words = _words(keys, frame, blocks, [draw for draw, _ in some], stream)
+        cosines, sines = _box_muller(words[:2], words[2:])
         for k, (_, weight) in enumerate(some):
             # product, then sum: a fused operation would round differently at the end of a vector register
-            normal = [value[k].mul_(weight) for value in lanes]
-            total = [sum_.add_(value) for sum_, value in zip(total, normal, strict=True)] if total else normal
+            c, s = cosines[:, k].mul_(weight), sines[:, k].mul_(weight)
+            total = (c, s) if total is None else (total[0].add_(c), total[1].add_(s))
+    assert total is not None, "a sum has terms"
     return total
+
+
+def _words(keys: Tensor, frame: Tensor, blocks: int, draws: Sequence[int], stream: int) -> Tensor:
+    """Random words of some draws, int64 (4, draws, B, blocks, frames)."""
+    items, frames, device = keys.shape[2], len(frame), frame.device
+    block = torch.arange(blocks, device=device)[:, None]
+    # filled on the device: a copy from the host would make it wait
+    number = torch.stack([torch.full((1, 1, 1), draw, device=device) for draw in draws])
+    words = torch.empty(4, len(draws), items, blocks, frames, dtype=torch.int64, device=device)
+    many, rows, width = len(draws), items, frames
+    if device.type == "cpu":
+        many = max(1, _BLOCK // (items * blocks * frames))
+        rows, width = max(1, _BLOCK // (blocks * frames)), max(1, _BLOCK // blocks)
+    for k, i, n in product(range(0, len(draws), many), range(0, items, rows), range(0, frames, width)):
+        made = philox(
+            frame[n : n + width],
+            block,
+            number[k : k + many],
+            torch.full_like(block, stream),
+            keys[:, :, i : i + rows],
+        )
+        for word, value in zip(words, made, strict=True):
+            word[k : k + many, i : i + rows, :, n : n + width] = value
+    return words
 
 
 def philox(
@@ -154,6 +173,6 @@ def philox(
 
 def _box_muller(radius_words: Tensor, angle_words: Tensor) -> tuple[Tensor, Tensor]:
     """Two independent standard normals per pair of 32-bit words; float64, at most 6.8 in size."""
-    radius = torch.sqrt(-2 * torch.log((radius_words.double() + 0.5) * 2.0**-32))
-    angle = angle_words.double() * (2 * math.pi * 2.0**-32)
-    return radius * torch.cos(angle), radius * torch.sin(angle)
+    radius = radius_words.double().add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+    angle = angle_words.double().mul_(2 * math.pi * 2.0**-32)
+    return torch.cos(angle).mul_(radius), angle.sin_().mul_(radius)

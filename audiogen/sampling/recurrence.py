@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -186,12 +187,33 @@ def _accumulate(jobs: Sequence[tuple[Tensor, list[tuple[Tensor, float]]]]) -> No
 def _accumulate_terms(into: Tensor, terms: Sequence[tuple[Tensor, float]]) -> None:
     """into <- sum of weight * register; `into` may be the first register."""
     (first, weight), *rest = terms
+    shares = _mixing(tuple(w for _, w in terms)) if rest and not into.is_complex() else None
+    if shares:
+        for (register, _), share in zip(rest, shares, strict=True):
+            first = torch.lerp(first, register, share, out=into)
+        return
     if first is into:
         into.mul_(weight)
     else:
         torch.mul(first, weight, out=into)
     for register, weight in rest:
         into.add_(register, alpha=weight)
+
+
+@lru_cache(maxsize=4096)
+def _mixing(weights: tuple[float, ...]) -> tuple[float, ...] | None:
+    """Shares of a chain of interpolations that forms the same sum, one pass over the memory less.
+
+    None unless the weights add up to one, as on paths where alpha + sigma or alpha is constant, and no
+    partial sum is so small that digits would be lost.
+    """
+    total, shares = weights[0], []
+    for weight in weights[1:]:
+        total += weight
+        if abs(total) < 0.25:
+            return None
+        shares.append(weight / total)
+    return tuple(shares) if abs(total - 1) < 1e-14 else None
 
 
 def _sum(terms: Terms, values: Values) -> Tensor | None:

@@ -77,7 +77,7 @@ def two_voices(prepared, tmp_path_factory):
 
 
 def test_a_further_voice_is_for_training_alone(two_voices):
-    """Both voices are aligned; what the tests ask is learnt from neither; vocoders get the recordings alone."""
+    """Both voices are aligned; what is tested is learnt from neither; vocoders get recordings alone."""
     facts = Ragged(two_voices / "speech.safetensors").metadata
     assert facts["speakers"] == ["linda", "zoe"]
     data = MelData(str(two_voices / "speech.safetensors"), max_frames=400, buckets=2, repeats={"linda": 3})

@@ -62,9 +62,11 @@ def test_complex_noise_has_half_the_variance_in_each_component():
 
 
 def test_combine_adds_weighted_draws():
-    source, x = ItemNoise([4, 9]), torch.empty(2, 5, 30, dtype=torch.float64)
-    both = source.combine(x, {1: 0.5, 7: -2.0})
-    assert torch.allclose(both, 0.5 * source(0, x) - 2 * source(6, x), rtol=1e-12, atol=1e-14)
+    source = ItemNoise([4, 9])
+    for frames in (12_000, 30):  # the first makes the words of one draw at a time
+        x = torch.empty(2, 5, frames, dtype=torch.float64)
+        both = source.combine(x, {1: 0.5, 7: -2.0})
+        assert torch.allclose(both, 0.5 * source(0, x) - 2 * source(6, x), rtol=1e-12, atol=1e-14)
     other = source.combine(x, {1: 1.0}, stream=1)
     assert other[0, 0, 3] == pytest.approx(by_definition(4, (3, 0, 1, 2))[0], rel=1e-12)
 
@@ -77,6 +79,10 @@ def test_blocks_do_not_show():
         for first in range(0, 200, 50):
             part = ItemNoise([i], first_frame=first)(0, torch.empty(1, 60, 50, dtype=torch.float64))
             assert torch.equal(whole[i, :, first : first + 50], part[0])
+    long = ItemNoise([3, 4])(0, torch.empty(2, 4, 300_000))  # more frames than are made together
+    for i, first in ((0, 262_100), (1, 0), (1, 262_140), (1, 299_900)):
+        part = ItemNoise([3 + i], first_frame=first)(0, torch.empty(1, 4, 100))
+        assert torch.equal(long[i, :, first : first + 100], part[0])
     wide = ItemNoise([3])(0, torch.empty(1, 200_000, 1, dtype=torch.float64))  # more channels than a block
     assert torch.equal(wide[0, :60], ItemNoise([3])(0, torch.empty(1, 60, 1, dtype=torch.float64))[0])
     assert ItemNoise([3])(0, torch.empty(1, 4, 0)).shape == (1, 4, 0)

@@ -108,13 +108,12 @@ def test_one_run_allocates_no_more_than_its_registers(randn):
     assert counts[0] == counts[1] <= 4
 
 
-def test_gradients_reach_the_grid():
+@pytest.mark.parametrize("build", [plans.ddim, plans.multistep], ids=["ddim", "multistep"])
+def test_gradients_reach_the_grid(build):
     """d end / d times through the weights of a builder, against finite differences."""
 
     def end(times):
-        return run(
-            plans.multistep(PATH, times, order=2), ORACLE.denoise, torch.ones(1, 3, dtype=torch.float64)
-        ).sum()
+        return run(build(PATH, times), ORACLE.denoise, torch.ones(1, 3, dtype=torch.float64)).sum()
 
     times = torch.tensor([0.9, 0.6, 0.3, 0.1], dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(end(times), times)
@@ -124,16 +123,16 @@ def test_gradients_reach_the_grid():
         with torch.no_grad():
             difference = (end(times + step) - end(times - step)) / 2e-6
         # labels are told to the network without a gradient: only the weights carry one
-        frozen = _label_part(times.detach(), i)
+        frozen = _label_part(build, times.detach(), i)
         assert float(gradient[i] + frozen) == pytest.approx(float(difference), rel=1e-5, abs=1e-7)
 
 
-def _label_part(times, i):
+def _label_part(build, times, i):
     """The part of the derivative that goes through the network's own time."""
     x = torch.ones(1, 3, dtype=torch.float64)
     ends = []
     for sign in (1, -1):
-        plan = plans.multistep(PATH, times, order=2)
+        plan = build(PATH, times)
         labels = plan.labels.clone()
         if i < len(labels):
             labels[i] += sign * 1e-6
