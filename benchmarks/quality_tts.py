@@ -2,9 +2,10 @@
 
     python benchmarks/quality_tts.py
 
-Two lists: everyday sentences, whose words are mostly not in the training corpus, and prompts kept out of
-training with their recordings (`data/ivr/heldout.csv`, from `audiogen prepare ivr`). The measures are those
-of `audiogen evaluate tts`. Also draws spectrograms of the first prompts into the model's folder.
+Three lists: everyday sentences, whose words are mostly not in the recordings; sentences with many words that
+are in no training text at all; and prompts kept out of training with their recordings
+(`data/ivr/heldout.csv`, from `audiogen prepare ivr`). The measures are those of `audiogen evaluate tts`. Also
+draws spectrograms of the first prompts into the model's folder.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="prodiff")
     parser.add_argument("--steps", default="4,2,1")
     parser.add_argument("--everyday", type=Path, default=HERE / "everyday_sentences.csv")
+    parser.add_argument("--unseen", type=Path, default=HERE / "unseen_sentences.csv")
     parser.add_argument("--heldout", type=Path, default=HERE.parent / "data" / "ivr" / "heldout.csv")
     parser.add_argument("--limit", type=int, help="use only the first items of each list")
     parser.add_argument("--seed", type=int, default=0)
@@ -117,7 +119,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     system = hub.load(args.model)
     sources = conditions(system, parse_steps(args.steps) or [], args.seed)
-    lists = {"everyday": args.everyday, "heldout": args.heldout}
+    lists = {"everyday": args.everyday, "unseen": args.unseen, "heldout": args.heldout}
     items = {name: read_manifest(path)[: args.limit] for name, path in lists.items()}
     origin = {key: Path(value).name for key, value in hub.provenance(args.model).items()}
     content: dict[str, Any] = {"context": {**machine_context(), **origin, "seed": args.seed}}

@@ -42,7 +42,7 @@ class Solver:
     """A builder of plans and the order that theory gives it.
 
     stages: network evaluations a step. finest: number of steps from which the order is measured to its
-    double; methods of order four reach theirs later.
+    double; methods of order four reach theirs later. few: the builder for few steps, if another.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Solver:
     order: int
     stages: int = 1
     finest: int = 128
+    few: Callable[[Path, Tensor], Plan] | None = None
 
 
 def rk(method: str, space: str) -> Callable[[Path, Tensor], Plan]:
@@ -72,29 +73,63 @@ SOLVERS = (
     Solver("DPM-Solver++ 3S", lambda p, g: plans.exponential_rk(p, g, method="3s"), 3, 3),
     Solver("exponential Heun", lambda p, g: plans.exponential_rk(p, g, method="heun"), 2, 2),
     Solver("exponential midpoint", lambda p, g: plans.exponential_rk(p, g, method="midpoint"), 2, 2),
-    Solver("DPM-Solver++ 2M", lambda p, g: plans.multistep(p, g, order=2, end=(2,)), 2),
+    Solver(
+        "DPM-Solver++ 2M",
+        lambda p, g: plans.multistep(p, g, order=2, end=(2,)),
+        2,
+        few=lambda p, g: plans.multistep(p, g),
+    ),
     Solver(
         "DPM-Solver++ 2M, published",
         lambda p, g: plans.multistep(p, g, order=2, end=(2,), literature=True),
         2,
+        few=lambda p, g: plans.multistep(p, g, literature=True),
     ),
-    Solver("DPM-Solver++ 3M, 2S start", lambda p, g: plans.multistep(p, g, order=3, end=(3,), start=2), 3),
+    Solver(
+        "DPM-Solver++ 3M, 2S start",
+        lambda p, g: plans.multistep(p, g, order=3, end=(3,), start=2),
+        3,
+        few=lambda p, g: plans.multistep(p, g, order=3, start=2, end=(2, 1)),
+    ),
     Solver(
         "DPM-Solver++ 3M, published",
         lambda p, g: plans.multistep(p, g, order=3, end=(3,), start=2, literature=True),
         2,
+        few=lambda p, g: plans.multistep(p, g, order=3, start=2, end=(2, 1), literature=True),
     ),
     Solver(
         "DPM-Solver++ 4M, 3S start",
         lambda p, g: plans.multistep(p, g, order=4, end=(4,), start=3),
         4,
         finest=256,
+        few=lambda p, g: plans.multistep(p, g, order=4, start=3, end=(3, 2, 1)),
     ),
     Solver("UniPC-1", lambda p, g: plans.unipc(p, g, order=1), 2),
-    Solver("UniPC-2 (B1)", lambda p, g: plans.unipc(p, g, order=2, end=(2,), variant="b1"), 3),
-    Solver("UniPC-2 (B2)", lambda p, g: plans.unipc(p, g, order=2, end=(2,)), 3),
-    Solver("UniPC-2 (exact)", lambda p, g: plans.unipc(p, g, order=2, end=(2,), variant="exact"), 3),
-    Solver("UniPC-3, 3S start", lambda p, g: plans.unipc(p, g, order=3, end=(3,), start=3), 4, finest=256),
+    Solver(
+        "UniPC-2 (B1)",
+        lambda p, g: plans.unipc(p, g, order=2, end=(2,), variant="b1"),
+        3,
+        few=lambda p, g: plans.unipc(p, g, variant="b1"),
+    ),
+    Solver(
+        "UniPC-2 (B2)",
+        lambda p, g: plans.unipc(p, g, order=2, end=(2,)),
+        3,
+        few=lambda p, g: plans.unipc(p, g),
+    ),
+    Solver(
+        "UniPC-2 (exact)",
+        lambda p, g: plans.unipc(p, g, order=2, end=(2,), variant="exact"),
+        3,
+        few=lambda p, g: plans.unipc(p, g, variant="exact"),
+    ),
+    Solver(
+        "UniPC-3, 3S start",
+        lambda p, g: plans.unipc(p, g, order=3, end=(3,), start=3),
+        4,
+        finest=256,
+        few=lambda p, g: plans.unipc(p, g, order=3, start=3, end=(2, 1)),
+    ),
     Solver("DEIS tAB-2", lambda p, g: plans.deis(p, g, order=2, end=(2,)), 2),
     Solver("DEIS tAB-3, 2S start", lambda p, g: plans.deis(p, g, order=3, end=(3,), start=2), 3),
     Solver("DEIS rhoAB-2", lambda p, g: plans.deis(p, g, order=2, clock="rho", end=(2,)), 2),
@@ -268,23 +303,24 @@ def _pc(path: Path, num_steps: int) -> Plan:
 
 
 def few_step_errors(problem: Problem, budgets: Sequence[int], uniform: bool) -> list[dict[str, Any]]:
-    """Errors at equal network evaluations; uniform: a grid uniform in t instead of log-SNR."""
+    """Errors at exactly `budgets` network evaluations; uniform: a grid uniform in t, not in log-SNR.
+
+    The last steps of a grid uniform in t are huge in log-SNR: multistep methods end in order 1.
+    """
     truth, rows = problem.truth(), []
     for solver in SOLVERS:
         row: dict[str, Any] = {"solver": solver.name}
         for nfe in budgets:
-            steps = nfe // solver.stages
-            if nfe % solver.stages or not steps:
-                row[str(nfe)] = None
-                continue
-            times = (
-                grids.uniform_t(steps, start=problem.start, end=problem.end)
-                if uniform
-                else problem.grid(steps)
-            )
-            plan = solver.build(problem.path, times)
-            row[str(nfe)] = problem.error(plan, truth)
-            row["nfe_of_largest"] = plan.nfe
+            row[str(nfe)] = None
+            for steps in range(1, nfe + 1):
+                times = (
+                    grids.uniform_t(steps, start=problem.start, end=problem.end)
+                    if uniform
+                    else problem.grid(steps)
+                )
+                plan = (solver.few or solver.build)(problem.path, times)
+                if plan.nfe == nfe:
+                    row[str(nfe)] = problem.error(plan, truth)
         rows.append(row)
     return rows
 

@@ -96,7 +96,11 @@ def quality() -> str:
     """Errors of recordings, copies and every step count on both lists."""
     found = results("quality_tts")
     parts = []
-    titles = {"heldout": "Prompts kept out of training", "everyday": "Everyday sentences"}
+    titles = {
+        "heldout": "Prompts kept out of training",
+        "everyday": "Everyday sentences",
+        "unseen": "Sentences of new words",
+    }
     for name, title in titles.items():
         rows = []
         for entry in found[name]["conditions"]:
@@ -116,7 +120,14 @@ def quality() -> str:
         count = max(len(entry["items"]) for entry in found[name]["conditions"])
         head = [f"{title} ({count})", "CER", "MCD dB", "F0 RMSE cents", "duration error %", "acoustic ms/s"]
         parts.append(table(head, rows))
-    return "\n\n".join([*parts, f"Machine: {machine(found['context'])}."])
+    shares = results("word_overlap")
+    everyday, unseen = (shares[f"{name}_sentences"] for name in ("everyday", "unseen"))
+    overlap = (
+        f"Of the different words of the everyday sentences {everyday['recordings'][0]:.0%} are not in the "
+        f"recordings and {everyday['all'][0]:.0%} in no training text; of those of the third list "
+        f"{unseen['all'][0]:.0%} are in no training text."
+    )
+    return "\n\n".join([*parts, f"{overlap} Machine: {machine(found['context'])}."])
 
 
 def vocoder() -> str:

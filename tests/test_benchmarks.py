@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic, with pipelines whose times are known."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -139,3 +140,27 @@ def test_picture_is_a_small_file_even_of_noise(tmp_path):
     quality_tts.picture(EvalItem("a", "Some text."), sources, path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert 5_000 < path.stat().st_size < 150_000
+
+
+def test_sentences_of_new_words_are_drawn_from_outside_the_corpus():
+    """Four to twelve words, a third of them new and all known, none that was read in training."""
+    corpus = ["The cat sat on the mat.", "A dog ran."]
+    candidates = [
+        "The cat sat on the mat.",  # read in training
+        "The dog sat on the mat.",  # nothing new
+        "The bird flew over the mat.",  # three of six are new
+        "Birds fly.",  # too short
+        "The zyx qwv flew over the mat.",  # words that the recogniser does not know
+    ]
+    chosen = word_overlap.choose_unseen(candidates, corpus, lambda word: word not in {"zyx", "qwv"})
+    assert chosen == ["The bird flew over the mat."]
+    assert word_overlap.choose_unseen(candidates, corpus, lambda word: True, count=1, least=0.55) == [
+        "The zyx qwv flew over the mat."
+    ]
+
+
+def test_the_new_words_are_mostly_new():
+    shares = json.loads((BENCHMARKS / "results" / "word_overlap.json").read_text())
+    assert shares["everyday_sentences"]["recordings"][0] > 0.5
+    assert shares["unseen_sentences"]["all"][0] > 0.5
+    assert len(read_manifest(BENCHMARKS / "unseen_sentences.csv")) == 75

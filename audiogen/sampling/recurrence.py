@@ -217,14 +217,17 @@ def _mixing(weights: tuple[float, ...]) -> tuple[float, ...] | None:
 
 
 def _sum(terms: Terms, values: Values) -> Tensor | None:
-    """Weighted sum; None, which stands for zeros, where nothing has a weight."""
-    total: Tensor | None = None
-    for k, weight in terms:
-        register = values[k]
-        if register is None:
-            continue
-        if total is None:
-            total = register if weight == 1 else register * weight
-        else:
-            total = torch.add(total, register, alpha=weight)
+    """Weighted sum, bit for bit as in place; None, which stands for zeros, where nothing has a weight."""
+    present = [(register, w) for k, w in terms if (register := values[k]) is not None]
+    if not present:
+        return None
+    (total, weight), *rest = present
+    shares = _mixing(tuple(w for _, w in present)) if rest and not total.is_complex() else None
+    if shares:
+        for (register, _), share in zip(rest, shares, strict=True):
+            total = torch.lerp(total, register, share)
+        return total
+    total = total if weight == 1 else total * weight
+    for register, weight in rest:
+        total = torch.add(total, register, alpha=weight)
     return total
