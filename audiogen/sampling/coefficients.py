@@ -50,9 +50,23 @@ def exponential_weights(nodes: Tensor, h: Tensor | float) -> Tensor:
     h = torch.as_tensor(h, dtype=torch.float64, device=nodes.device)
     degrees = range(nodes.shape[-1])
     moments = torch.stack([h * math.factorial(j) * phi(j + 1, -h) for j in degrees], dim=-1)
-    powers = torch.stack([nodes**j for j in degrees], dim=-2)
+    return _exact_to_degree(nodes, moments)
+
+
+def _exact_to_degree(nodes: Tensor, moments: Tensor) -> Tensor:
+    """Weights (..., K) of values at nodes (..., K) that give the moments of 1, u, ..., u^(K - 1)."""
+    powers = torch.stack([nodes**j for j in range(nodes.shape[-1])], dim=-2)
     weights: Tensor = torch.linalg.solve(powers, moments.unsqueeze(-1))
     return weights.squeeze(-1)
+
+
+def lagrange(nodes: Tensor, at: Tensor) -> Tensor:
+    """Lagrange polynomials of distinct nodes (K,) at the places `at` (...,) -> (K, ...)."""
+    basis = []
+    for j, node in enumerate(nodes):
+        others = torch.cat([nodes[:j], nodes[j + 1 :]])
+        basis.append(((at[..., None] - others) / (node - others)).prod(-1))
+    return torch.stack(basis)
 
 
 class StepWeights(NamedTuple):
@@ -99,9 +113,7 @@ def polynomial_weights(nodes: Tensor) -> Tensor:
     nodes = torch.as_tensor(nodes, dtype=torch.float64)
     degrees = range(nodes.shape[-1])
     moments = torch.stack([torch.full_like(nodes[..., 0], 1 / (j + 1)) for j in degrees], dim=-1)
-    powers = torch.stack([nodes**j for j in degrees], dim=-2)
-    weights: Tensor = torch.linalg.solve(powers, moments.unsqueeze(-1))
-    return weights.squeeze(-1)
+    return _exact_to_degree(nodes, moments)
 
 
 def clock_weights(
@@ -116,11 +128,7 @@ def clock_weights(
     lam = start + (end - start) * (positions + 1) / 2
     measure = -torch.exp(-lam) * (end - start) / 2 * shares
     nodes, at = torch.stack([clock(value) for value in lams]), clock(lam)
-    weights = []
-    for j, node in enumerate(nodes):
-        others = torch.cat([nodes[:j], nodes[j + 1 :]])
-        weights.append((measure * ((at[:, None] - others) / (node - others)).prod(-1)).sum())
-    return torch.stack(weights)
+    return (measure * lagrange(nodes, at)).sum(-1)
 
 
 def gauss_legendre(points: int) -> tuple[Tensor, Tensor]:

@@ -226,8 +226,7 @@ def ddim_inversion(path: Path, times: Sequence[float] | Tensor) -> Plan:
         raise ValueError(f"no step leads back from data without noise: end the grid above t = {points[-1].t}")
     rows = Rows()
     for t, s in zip(points[-2::-1], points[:0:-1], strict=True):
-        carry = t.sigma / s.sigma
-        rows.add(s.t, t.t, x=moved(rows, rows.x, s, t, (t.alpha - carry * s.alpha) * rows.d, carry))
+        rows.add(s.t, t.t, x=data_step(rows, rows.x, s, t, [rows.d], None))
     return rows.plan(1, spec("ddim_inversion", path))
 
 

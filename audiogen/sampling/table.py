@@ -95,10 +95,14 @@ class Plan:
         return self.to_json()
 
     @property
+    def present(self) -> Tensor:
+        """(R,) times at which the denoiser sees x: the labels, or the first of each pair."""
+        return self.labels if self.labels.ndim == 1 else self.labels[:, 0]
+
+    @cached_property
     def calls(self) -> tuple[bool, ...]:
         """Whether each row calls the denoiser."""
-        present = self.labels if self.labels.ndim == 1 else self.labels[:, 0]
-        return tuple((~present.isnan()).tolist())
+        return tuple((~self.present.isnan()).tolist())
 
     @property
     def nfe(self) -> int:

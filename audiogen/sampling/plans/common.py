@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -98,6 +98,11 @@ def velocity_estimate(rows: Rows, path: Path, k: Knot) -> Tensor:
     """
     dalpha, dmu, dsigma = path.derivs(k.t)
     return dalpha * rows.d + dmu * rows.y + dsigma * noise_estimate(rows, k)
+
+
+def combined(weights: Iterable[Tensor | float], forms: Sequence[Tensor]) -> Tensor:
+    """Weighted sum of linear forms."""
+    return sum((w * form for w, form in zip(weights, forms, strict=True)), torch.zeros_like(forms[0]))
 
 
 def moved(rows: Rows, state: Tensor, s: Knot, t: Knot, data: Tensor, carry: Tensor | float) -> Tensor:

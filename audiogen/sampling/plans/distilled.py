@@ -56,8 +56,7 @@ def ctm(path: Path, times: Sequence[float] | Tensor, *, gamma: float = 0.0) -> P
     for s, t in zip(starts, ends, strict=True):
         level = lowest + math.sqrt(1 - gamma**2) * (t.level - lowest)
         jump = t if gamma == 0 or t.clean else knot_at_lam(path, -torch.log(level))
-        carry = jump.sigma / s.sigma
-        x = moved(rows, rows.x, s, jump, (jump.alpha - carry * s.alpha) * rows.d, carry)
+        x = data_step(rows, rows.x, s, jump, [rows.d], None)
         scale = t.alpha / jump.alpha
         noise = torch.sqrt((t.sigma**2 - (scale * jump.sigma) ** 2).clamp(min=0))
         x = scale * x + (t.mu - scale * jump.mu) * rows.y + noise * rows.noise

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from audiogen.sampling.coefficients import lagrange
 from audiogen.sampling.paths import Path
 from audiogen.sampling.plans.common import knot, spec
 from audiogen.sampling.table import SLOTS, D, Plan, Rows
@@ -117,8 +118,7 @@ def interval_rows(plan: Plan, path: Path, low: float, high: float) -> list[bool]
     """
     if not low < high:
         raise ValueError(f"the interval must be low < high in half log-SNR, got {low} and {high}")
-    present = plan.labels if plan.labels.ndim == 1 else plan.labels[:, 0]
-    lam = path.lam(present.nan_to_num(0.0))
+    lam = path.lam(plan.present.nan_to_num(0.0))
     return [bool(low <= value <= high) and call for value, call in zip(lam, plan.calls, strict=True)]
 
 
@@ -156,7 +156,7 @@ def compensate(plan: Plan, ratios: Sequence[float]) -> Plan:
         if ratio != 1 and recent and label == label:
             at = ratio * label + (1 - ratio) * times[recent[0]]
             nodes = [label, *(times[slot] for slot in recent)]
-            shares = _lagrange(nodes, at)
+            shares = lagrange(*(torch.tensor(value, dtype=torch.float64) for value in (nodes, at)))
             column = plan.weights[r, :, D].clone()
             weights[r, :, D] = column * shares[0]
             for slot, share in zip(recent, shares[1:], strict=True):
@@ -171,15 +171,3 @@ def compensate(plan: Plan, ratios: Sequence[float]) -> Plan:
     return dataclasses.replace(
         plan, weights=weights, spec={**plan.spec, "compensation": [float(ratio) for ratio in ratios]}
     )
-
-
-def _lagrange(nodes: Sequence[float], at: float) -> list[float]:
-    """Weights of the values at distinct nodes in the value at `at` of their interpolating polynomial."""
-    shares = []
-    for i, node in enumerate(nodes):
-        share = 1.0
-        for j, other in enumerate(nodes):
-            if i != j:
-                share *= (at - other) / (node - other)
-        shares.append(share)
-    return shares

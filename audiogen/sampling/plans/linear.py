@@ -12,6 +12,7 @@ from audiogen.sampling.paths import Path
 from audiogen.sampling.plans.common import (
     Knot,
     check_path_grid,
+    combined,
     knot,
     knots,
     moved,
@@ -65,8 +66,9 @@ def deis(
         return clock_weights([points[n - j].lam for j in range(order)], s.lam, t.lam, clocks[clock])
 
     how = spec("deis", path, order=order, clock=clock, start=start, end=list(end))
-    single = [o < start <= room(points, n, order, end) for n, o in enumerate(step_orders(points, order, end))]
-    return _noise_multistep(path, points, step_orders(points, order, end), weights, order, how, single, start)
+    orders = step_orders(points, order, end)
+    single = [o < start <= room(points, n, order, end) for n, o in enumerate(orders)]
+    return _noise_multistep(path, points, orders, weights, order, how, single, start)
 
 
 def ipndm(path: Path, times: Sequence[float] | Tensor, *, order: int = 4) -> Plan:
@@ -107,7 +109,7 @@ def _noise_multistep(
             continue
         here = noise_estimate(rows, s)
         estimates = [here, *(rows.past(j) for j in range(1, orders[n]))]
-        change = sum((w * e for w, e in zip(weights(n, orders[n]), estimates, strict=True)), 0 * here)
+        change = combined(weights(n, orders[n]), estimates)
         x = moved(rows, rows.x, s, t, t.alpha * change, t.alpha / s.alpha)
         rows.add(s.t, t.t, x=x, keep=here)
     return rows.plan(order, how)
@@ -135,8 +137,7 @@ def adams_bashforth(path: Path, times: Sequence[float] | Tensor, *, order: int =
         velocities = [here, *(rows.past(j) for j in range(1, count))]
         nodes = torch.stack([(points[n - j].t - s.t) / (t.t - s.t) for j in range(count)])
         shares = (t.t - s.t) * polynomial_weights(nodes)
-        x = rows.x + sum((w * v for w, v in zip(shares, velocities, strict=True)), 0 * here)
-        rows.add(s.t, t.t, x=x, keep=here)
+        rows.add(s.t, t.t, x=rows.x + combined(shares, velocities), keep=here)
     return rows.plan(order, spec("adams_bashforth", path, order=order, start=start))
 
 
@@ -163,7 +164,7 @@ def ghvb(path: Path, times: Sequence[float] | Tensor, *, order: int = 2, beta: f
         here = eps if n == 0 else (1 - b) * rows.past(1) + b * eps
         count = min(order, n + 1)
         momenta = [here, *(rows.past(j) for j in range(1, count))]
-        change = sum((w * v for w, v in zip(forms[count], momenta, strict=True)), 0 * here)
+        change = combined(forms[count], momenta)
         x = moved(rows, rows.x, s, t, t.alpha * (t.level - s.level) * change, t.alpha / s.alpha)
         rows.add(s.t, t.t, x=x, keep=here)
     return rows.plan(min(order, 2), spec("ghvb", path, order=order, beta=beta))

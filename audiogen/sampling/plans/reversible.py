@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from audiogen.sampling.paths import Path
-from audiogen.sampling.plans.common import Knot, check_path_grid, knots, moved, spec
+from audiogen.sampling.plans.common import check_path_grid, knots, spec
+from audiogen.sampling.plans.single_step import data_step
 from audiogen.sampling.table import Plan, Rows
 
 
@@ -23,14 +24,9 @@ def bdia(path: Path, times: Sequence[float] | Tensor, *, gamma: float = 1.0) -> 
     points = knots(path, check_path_grid(path, times))
     rows = Rows()
     for n, (here, after) in enumerate(zip(points[:-1], points[1:], strict=True)):
-        x = _ddim(rows, here, after)
+        x = data_step(rows, rows.x, here, after, [rows.d], None)
         if n:
-            x = x + gamma * (rows.base - _ddim(rows, here, points[n - 1]))
+            # the same step in the other direction
+            x = x + gamma * (rows.base - data_step(rows, rows.x, here, points[n - 1], [rows.d], None))
         rows.add(here.t, after.t, base=rows.x, x=x)
     return rows.plan(2 if gamma == 1 else 1, spec("bdia", path, gamma=gamma))
-
-
-def _ddim(rows: Rows, s: Knot, t: Knot) -> Tensor:
-    """One DDIM step of the row's state, in either direction."""
-    carry = t.sigma / s.sigma
-    return moved(rows, rows.x, s, t, (t.alpha - carry * s.alpha) * rows.d, carry)

@@ -14,6 +14,7 @@ from audiogen.sampling.paths import Path
 from audiogen.sampling.plans.common import (
     Knot,
     check_path_grid,
+    combined,
     knot,
     knot_at_lam,
     knots,
@@ -110,7 +111,7 @@ def _explicit_step(
         slopes = [rows.scratch(j) for j in range(i)] + [here]
         last = i == len(stages) - 1
         weights = tableau.b if last else tableau.a[i + 1]
-        change = sum((w * k for w, k in zip(weights, slopes, strict=True)), torch.zeros_like(here))
+        change = combined(weights, slopes)
         target = t if last else stages[i + 1]
         if space == "t":
             x = start + span * change
@@ -219,8 +220,7 @@ def data_step(
         weights = (t.alpha - carry * s.alpha).reshape(1)
     else:
         weights = t.alpha * exponential_weights(nodes, (1 + kappa) * h)
-    weighted = sum((w * d for w, d in zip(weights, data, strict=True)), torch.zeros_like(state))
-    x = moved(rows, state, s, t, weighted, carry)
+    x = moved(rows, state, s, t, combined(weights, data), carry)
     if kappa > 0:
         fresh = torch.ones_like(h) if s.clean else -torch.expm1(-2 * kappa * h)
         x = x + t.sigma * torch.sqrt(fresh) * rows.noise
@@ -283,5 +283,4 @@ def noise_step(
     h = t.lam - s.lam
     # Int_0^1 h e^{h (1 - u)} p(u) du is minus the data weights' integral of the step -h
     shares = -exponential_weights(torch.zeros(1) if nodes is None else nodes, -h)
-    change = sum((w * e for w, e in zip(shares, estimates, strict=True)), torch.zeros_like(state))
-    return moved(rows, state, s, t, -t.sigma * change, t.alpha / s.alpha)
+    return moved(rows, state, s, t, -t.sigma * combined(shares, estimates), t.alpha / s.alpha)
