@@ -1,8 +1,8 @@
-"""Harmonics plus noise: what a vocoder of one voice can know of a waveform before it has learnt anything.
+"""Pulses plus noise: what a vocoder of one voice can know of a waveform before it has learnt anything.
 
-A pulse train at the fundamental frequency and white noise are shaped by filters that a network predicts, as
-in neural source-filter models (Wang et al. 2019) and DDSP (Engel et al. 2020), here frame by frame in the
-STFT domain.
+As in neural source-filter models (Wang et al. 2019) and DDSP (Engel et al. 2020) a pulse train at the
+fundamental frequency and white noise excite what a network shapes; here, frame by frame, they give the
+phases of an STFT.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiogen.nn.conv import StreamConv1d
+
+
+LOUDEST = 10.0  # log of the most noise beside the pulses: enough for noise alone, and no overflow
 
 
 class F0Tracker(nn.Module):
@@ -115,7 +118,7 @@ def pulse_frames(cycles: Tensor, f0: Tensor, slopes: Tensor, length: int, sample
 
 
 class SourceState(NamedTuple):
-    """A stream's tracker, the F0 (B, M) of frames whose filters are to come, its phase, frames so far."""
+    """A stream's tracker, the F0 (B, M) of frames whose phases are to come, its phase, frames so far."""
 
     tracker: tuple[Tensor, ...]
     f0: Tensor
@@ -124,9 +127,9 @@ class SourceState(NamedTuple):
 
 
 class Source(nn.Module):
-    """Spectra of the pulse train and of the noise, frame by frame.
+    """Phases of a pulse train with noise, frame by frame.
 
-    window (W,): of the STFT that the filters work in. The noise is one stretch of NOISE_FRAMES frames, drawn
+    window (W,): of the STFT. The noise is one stretch of NOISE_FRAMES frames, drawn
     once and repeated, so that it is the same in every run, batch and stream.
     """
 
@@ -158,12 +161,20 @@ class Source(nn.Module):
         f0 = torch.cat((state.f0, self.tracker.frequency(scores).detach()), dim=1)
         return state._replace(tracker=tracker, f0=f0), scores
 
-    def spectra(self, state: SourceState, count: int) -> tuple[SourceState, Tensor, Tensor]:
-        """State, and pulse and noise spectra (B or 1, W // 2 + 1, count > 0) of the next frames."""
+    def phases(self, state: SourceState, log_noise: Tensor) -> tuple[SourceState, Tensor]:
+        """State, and unit complex numbers (B, W // 2 + 1, n) with the phases of pulses plus noise.
+
+        log_noise (B, W // 2 + 1, n): how loud the noise is beside the pulses, bin by bin.
+        """
+        count = log_noise.shape[-1]
+        if count == 0:  # the transform refuses to do nothing
+            return state, torch.zeros_like(log_noise, dtype=self.noise.dtype)
         f0 = state.f0[:, :count]
         phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
         frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate)
         pulses = torch.fft.rfft(frames * self.window).transpose(1, 2)
         index = (state.position + torch.arange(count, device=f0.device)) % self.noise.shape[1]
+        mixed = pulses + log_noise.clamp(max=LOUDEST).exp() * self.noise[:, index]
+        power = torch.view_as_real(mixed).square().sum(-1)
         state = SourceState(state.tracker, state.f0[:, count:], phase, state.position + count)
-        return state, pulses, self.noise[:, index][None]
+        return state, mixed * torch.rsqrt(power + 1e-8)

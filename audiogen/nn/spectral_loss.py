@@ -14,18 +14,23 @@ from audiogen.spectral import MelSpec, log_mel, magnitude
 def spectral_losses(fake: Tensor, real: Tensor, specs: Sequence[MelSpec]) -> tuple[Tensor, Tensor]:
     """Multi-resolution distances of waveforms (B, T) -> (STFT loss, mel loss), each a mean over `specs`.
 
-    STFT: spectral convergence plus L1 of log magnitudes (Yamamoto et al. 2020, eq. 4-6). Mel: L1 of log-mels
+    STFT: `magnitude_loss` (Yamamoto et al. 2020, eq. 4-6). Mel: L1 of log-mels
     (Kumar et al. 2023, DAC, section 3.5).
     """
     stft = fake.new_zeros(())
     mel = fake.new_zeros(())
     for spec in specs:
         a, b = magnitude(fake, spec), magnitude(real, spec)
-        convergence = (a - b).square().sum().sqrt() / b.square().sum().sqrt().clamp(min=1e-3)
-        floor = 1e-3  # without it the logarithm makes inaudible bins the loudest part of the loss
-        stft = stft + convergence + F.l1_loss(a.clamp(min=floor).log(), b.clamp(min=floor).log())
+        stft = stft + magnitude_loss(a, b)
         mel = mel + F.l1_loss(log_mel(a, spec), log_mel(b, spec))
     return stft / len(specs), mel / len(specs)
+
+
+def magnitude_loss(fake: Tensor, real: Tensor) -> Tensor:
+    """Spectral convergence plus L1 of logarithms, of STFT magnitudes alike in shape."""
+    convergence = (fake - real).square().sum().sqrt() / real.square().sum().sqrt().clamp(min=1e-3)
+    floor = 1e-3  # without it the logarithm makes inaudible bins the loudest part of the loss
+    return convergence + F.l1_loss(fake.clamp(min=floor).log(), real.clamp(min=floor).log())
 
 
 def resolutions(spec: MelSpec, n_ffts: Sequence[int] = (256, 512, 1024, 2048)) -> list[MelSpec]:

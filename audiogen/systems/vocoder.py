@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import lightning.pytorch as L
@@ -16,8 +16,8 @@ from audiogen.nn.discriminators import (
     feature_matching_loss,
     generator_loss,
 )
-from audiogen.nn.spectral_loss import resolutions, spectral_losses
-from audiogen.spectral import MelSpec, mel_spectrogram
+from audiogen.nn.spectral_loss import magnitude_loss, resolutions, spectral_losses
+from audiogen.spectral import MelSpec, magnitude, mel_spectrogram
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
@@ -29,8 +29,9 @@ class Vocoder(L.LightningModule):
 
     Then adversarially.
 
-    mel_spec: fields of `MelSpec`. causal, source and the sizes: see `Vocos`; a source also learns the F0 of
-    the data. adversarial_from: optimiser step at which the discriminators join (negative: never).
+    mel_spec: fields of `MelSpec`. causal, source, refinements and the sizes: see `Vocos`; a source also learns
+    the F0 of the data. weight_magnitude: of the recording's magnitudes as the head's own aim, which refinements
+    lean on. adversarial_from: optimiser step at which the discriminators join (negative: never).
     The released weights hold the generator alone.
     """
 
@@ -43,6 +44,7 @@ class Vocoder(L.LightningModule):
         n_fft: int = 1024,
         causal: bool = False,
         source: bool = False,
+        refinements: int = 0,
         lr: float = 5e-4,
         lr_final: float = 1e-5,
         total_steps: int = 20000,
@@ -54,6 +56,7 @@ class Vocoder(L.LightningModule):
         weight_stft: float = 2.0,
         weight_adversarial: float = 1.0,
         weight_features: float = 2.0,
+        weight_magnitude: float = 0.0,
         weight_f0: float = 1.0,
         warmup_steps: int = 200,
     ) -> None:
@@ -61,7 +64,17 @@ class Vocoder(L.LightningModule):
         self.save_hyperparameters()
         self.mel_spec = MelSpec(**(mel_spec or {}))
         self.sample_rate = self.mel_spec.sample_rate
-        self.generator = Vocos(self.mel_spec, channels, hidden, blocks, n_fft, causal=causal, source=source)
+        self.generator = Vocos(
+            self.mel_spec,
+            channels,
+            hidden,
+            blocks,
+            n_fft,
+            causal=causal,
+            source=source,
+            refinements=refinements,
+        )
+        self.head_spec = replace(self.mel_spec, n_fft=n_fft, win_length=n_fft)
         self.discriminators = Discriminators(periods, n_ffts, discriminator_channels)
         self.loss_specs = resolutions(self.mel_spec)
 
@@ -92,14 +105,18 @@ class Vocoder(L.LightningModule):
         The discriminators' (each trains its own weights).
         """
         real = batch["wav"]
-        audio, scores = self.generator.decode_and_score(mel_spectrogram(real, self.mel_spec))
-        fake = audio[:, 0]
+        output = self.generator.synthesize(mel_spectrogram(real, self.mel_spec))
+        fake = output.audio[:, 0]
         real = real[:, : fake.shape[-1]]
         stft, mel = spectral_losses(fake, real, self.loss_specs)
         self.log_dict({"train/stft": stft, "train/mel": mel}, prog_bar=True)
         loss = self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * mel
-        if self.generator.source is not None and scores is not None:
-            f0 = self.generator.source.tracker.loss(scores, batch["f0"])
+        if weight := self.hparams["weight_magnitude"]:
+            magnitudes = magnitude_loss(output.magnitude, magnitude(real, self.head_spec))
+            self.log("train/magnitude", magnitudes, prog_bar=True)
+            loss = loss + weight * magnitudes
+        if self.generator.source is not None and output.f0_scores is not None:
+            f0 = self.generator.source.tracker.loss(output.f0_scores, batch["f0"])
             self.log("train/f0", f0, prog_bar=True)
             loss = loss + self.hparams["weight_f0"] * f0
         if 0 <= self.hparams["adversarial_from"] <= self.global_step:

@@ -1,0 +1,73 @@
+"""Phases made to agree with magnitudes, whole and in chunks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiogen.nn.istft import InverseStft, IstftState
+
+
+class RefinementState(NamedTuple):
+    """One iteration's memory: both transforms, and what waits for its frame.
+
+    audio (B, T): samples that frames to come still need. magnitude and before (B, W // 2 + 1, M): of the
+    frames that are not through yet.
+    """
+
+    istft: IstftState
+    audio: Tensor
+    magnitude: Tensor
+    before: Tensor
+
+
+class PhaseRefinement(nn.Module):
+    """One iteration of the fast Griffin-Lim algorithm (Perraudin et al. 2013), a layer to train through.
+
+    The spectrum is made consistent by synthesis and analysis, extrapolated by `momentum` beyond the last
+    iteration's, and given the wanted magnitudes again. Frame n waits for `lookahead` further frames.
+    """
+
+    def __init__(self, window: Tensor, hop_length: int, momentum: float = 0.5) -> None:
+        super().__init__()
+        self.istft = InverseStft(window, hop_length)
+        self.n_fft, self.hop_length, self.momentum = len(window), hop_length, momentum
+        self.lookahead = self.istft.lookahead + self.n_fft // 2 // hop_length
+
+    def init_state(self, batch: int) -> RefinementState:
+        """The start of a stream: silence before the first frame."""
+        window = self.istft.window
+        none = window.new_zeros(batch, self.n_fft // 2 + 1, 0)
+        return RefinementState(
+            self.istft.init_state(batch), window.new_zeros(batch, self.n_fft // 2), none, none.cfloat()
+        )
+
+    def stream(
+        self, state: RefinementState, spectrum: Tensor, magnitude: Tensor, before: Tensor, last: bool = False
+    ) -> tuple[RefinementState, Tensor, Tensor, Tensor]:
+        """The next frames -> state, and of the frames that are through: spectrum, magnitudes, consistent.
+
+        spectrum: complex (B, W // 2 + 1, n). magnitude: those it should have. before: the consistent spectrum
+        of the last iteration; the new one is returned for the next.
+        """
+        istft, audio = self.istft.stream(state.istft, spectrum, last)
+        audio = torch.cat((state.audio, F.pad(audio, (0, self.n_fft // 2)) if last else audio), dim=-1)
+        magnitude = torch.cat((state.magnitude, magnitude), dim=-1)
+        before = torch.cat((state.before, before), dim=-1)
+        count = max(0, (audio.shape[-1] - self.n_fft) // self.hop_length + 1)
+        if count == 0:
+            none = before[..., :0]
+            return RefinementState(istft, audio, magnitude, before), none, none.real, none
+        frames = audio.unfold(1, self.n_fft, self.hop_length) * self.istft.window
+        consistent = torch.fft.rfft(frames).transpose(1, 2)
+        ahead = consistent + self.momentum * (consistent - before[..., :count])
+        power = torch.view_as_real(ahead).square().sum(-1)
+        # the gradient of a phase grows without bound as its bin vanishes
+        refined = magnitude[..., :count] * torch.rsqrt(power + 1e-10) * ahead
+        rest = RefinementState(
+            istft, audio[:, count * self.hop_length :], magnitude[..., count:], before[..., count:]
+        )
+        return rest, refined, magnitude[..., :count], consistent
