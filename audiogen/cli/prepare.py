@@ -138,7 +138,7 @@ def music(
 
     Writes audio.safetensors and manifest.jsonl, whose lines tell the score, instruments, key and tempo of
     every piece, and keeps the pieces as FLAC. A further call goes on from those that are there. Needs
-    `pip install "audiogen[music]"` and the programs of `apt install fluidsynth fluid-soundfont-gm`.
+    the extra `music` of this package, and `apt install fluidsynth fluid-soundfont-gm`.
     """
     from audiogen.data import music as recipe
     from audiogen.data.pack import pack_waveforms
