@@ -35,6 +35,9 @@ MORE = {
     "audiogen fit -c configs/vocos_16k.yaml": [*SHORTER, "--data.init_args.batch_size", "1"],
     "audiogen fit -c configs/prodiff.yaml": SHORTER,
     "audiogen fit -c configs/prodiff_distill.yaml": SHORTER,
+    "audiogen prepare music --out data/music": [
+        *("--minutes", "0.5", "--soundfont", "DIR/bank.sf2", "--workers", "1"),
+    ],
     "audiogen prepare flite --out data/slt": ["--sentences", "sentences.txt"],
     "audiogen prepare ivr --source DIR --also slt=data/slt --out data/ivr": ["--workers", "1"],
     'audiogen tts "Hello." --model my_voice.safetensors -o hello.wav': ["--vocoder", "griffin-lim"],
@@ -56,6 +59,13 @@ def fake_flite(folder):
     return folder
 
 
+def fake_fluidsynth(folder):
+    """A program `fluidsynth` beside the other that renders the same second of sound for any score."""
+    write_audio(folder / "sound.wav", 0.3 * torch.sin(torch.arange(48000) / 20)[None], 48000)
+    (folder / "fluidsynth").write_text(f'#!/bin/sh\ncp {folder}/sound.wav "$4"\n')
+    (folder / "fluidsynth").chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, prepared):
     """A folder with what the commands name: configs, a corpus in DIR, a tiny checkpoint for a long run."""
@@ -69,9 +79,12 @@ def workplace(tmp_path_factory, prepared):
         rows.append(f"p{i}|{text}|{text}")
     (folder / "DIR" / "en" / "metadata.csv").write_text("\n".join(rows) + "\n")
     (folder / "sentences.txt").write_text("\n".join(SECOND_VOICE) + "\n")
+    (folder / "DIR" / "bank.sf2").touch()
+    programs = fake_flite(folder / "bin")
+    fake_fluidsynth(programs)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("PATH", f"{fake_flite(folder / 'bin')}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
         data = ["--data.init_args.path", str(prepared / "speech.safetensors")]
         data += ["--model.init_args.speakers", "[allison,slt]"]
         assert main(["fit", "-c", "configs/prodiff_tiny.yaml", *data]) == OK
