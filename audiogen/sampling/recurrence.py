@@ -159,7 +159,7 @@ def apply_in_place(step: Step, values: Values, buffers: Buffers) -> tuple[Tensor
 def _destination(
     old: Tensor | None, live: Sequence[Tensor], terms: Sequence[tuple[Tensor, float]], buffers: Buffers
 ) -> Tensor:
-    """Where to write: over the register's old value if it is ours and nothing else needs it, else elsewhere."""
+    """Where to write: over the old value if it is ours and nothing else needs it, else in a free buffer."""
     if old is not None and old in buffers and sum(shares_memory(old, [v]) for v in live) == 1:
         return old
     return buffers.take(terms[0][0], live)
