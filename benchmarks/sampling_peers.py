@@ -5,7 +5,8 @@
 Agreement: the same grid and a linear model, largest difference of the results. Speed: a network that costs
 nothing, [16, 80, 800] and [1, 80, 8] states, alternated in one process, medians of several rounds; beside
 them the time of one in-place multiply-add over the state. The C library may keep large freed blocks or hand
-them back to the system, when each new one costs page faults: both settings are measured, for all contenders.
+them back to the system, when each new one costs page faults. By default it does now this, now that, as the
+blocks before had it; so it is also made to keep all and to return all, for all contenders alike.
 k-diffusion's requirements are many, so its `sampling.py` is taken alone: pip install --target DIR --no-deps
 k-diffusion torchdiffeq torchsde trampoline boltons. Writes results/sampling_peers.json.
 """
@@ -335,8 +336,12 @@ def timings(k: Any | None, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-# glibc: by default a freed large block raises the size from which blocks go back to the system
-ALLOCATORS = {"kept": {}, "returned": {"MALLOC_MMAP_THRESHOLD_": "131072"}}
+# glibc: blocks from the first size on have pages of their own; free memory beyond the second is handed back
+ALLOCATORS = {
+    "default": {},
+    "kept": {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)},
+    "returned": {"MALLOC_MMAP_THRESHOLD_": str(1 << 17)},
+}
 
 
 def timed(choices: argparse.Namespace, settings: dict[str, str]) -> list[dict[str, Any]]:

@@ -23,8 +23,9 @@ from torch.utils.checkpoint import checkpoint
 
 from audiogen.sampling.loop import Denoiser, Registers, run
 from audiogen.sampling.paths import Path
-from audiogen.sampling.plans.common import check_path_grid, knots, moved, spec
+from audiogen.sampling.plans.common import check_path_grid, knots, spec
 from audiogen.sampling.plans.edits import head, tail
+from audiogen.sampling.plans.single_step import data_step
 from audiogen.sampling.table import BASE, D, Plan, Rows, X, Y
 
 Denoisers: TypeAlias = Denoiser | Sequence[Denoiser]

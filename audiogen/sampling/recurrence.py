@@ -2,8 +2,7 @@
 
 Three forms of one meaning: `apply_row` with the weights in a tensor (differentiable in them, and no number
 of the schedule enters a compiled graph), `Step.out_of_place` for gradients through the state, and
-`apply_in_place`, which is bound by memory and therefore reuses buffers and goes through a large state in
-blocks that stay in the cache.
+`apply_in_place`, which is bound by memory and therefore takes few passes over it and reuses buffers.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ Values: TypeAlias = Sequence[Tensor | None]
 Terms: TypeAlias = tuple[tuple[int, float], ...]
 """(column, weight) pairs. In the terms of x the column after the last one is the new base of the same row."""
 
-BLOCK = 1 << 17  # elements: a few float32 operands of a block fit the cache, and still occupy two threads
 _LOST = 1e-15  # a weight this much below its row's largest is a rounding error of the rewriting
 
 
@@ -137,54 +135,37 @@ def apply_in_place(step: Step, values: Values, buffers: Buffers) -> tuple[Tensor
     """New base, new x, kept value; each is a register as it is, or one of `buffers`."""
     registers = [*values, None]
     live = [value for value in values if value is not None]
-    jobs: list[tuple[Tensor, list[tuple[Tensor, float]]]] = []
     outputs: list[Tensor | None] = []
+    overwritten = {"x": values[X]}
+    if all(k != BASE for k, _ in step.x):
+        overwritten["base"] = values[BASE]
     for name in ("kept", "base", "x"):
         terms = [(r, w) for k, w in getattr(step, name) if (r := registers[k]) is not None]
+        output = None
         if len(terms) == 1 and terms[0][1] == 1:
-            outputs.append(terms[0][0])
-        elif not terms:
-            outputs.append(None)
-        else:
-            into = _destination(name, values[X], live, terms, buffers)
-            jobs.append((into, terms))
-            outputs.append(into)
-        if outputs[-1] is not None:
-            live.append(outputs[-1])  # a register that stays is needed twice
+            output = terms[0][0]
+        elif terms:
+            output = _destination(overwritten.get(name), live, terms, buffers)
+            _accumulate(output, terms)
+        outputs.append(output)
+        if output is not None:
+            live.append(output)  # a register that stays is needed twice
         if name == "base":
-            registers[-1] = outputs[-1]
-    _accumulate(jobs)
+            registers[-1] = output
     kept, base, new = outputs
     return base, new, kept
 
 
 def _destination(
-    name: str, x: Tensor | None, live: list[Tensor], terms: list[tuple[Tensor, float]], buffers: Buffers
+    old: Tensor | None, live: Sequence[Tensor], terms: Sequence[tuple[Tensor, float]], buffers: Buffers
 ) -> Tensor:
-    """Where to write: over the old x if it is ours and nothing else needs it, else to a free buffer."""
-    if name == "x" and x is not None and x in buffers and sum(shares_memory(x, [v]) for v in live) == 1:
-        return x
+    """Where to write: over the old value if it is ours and nothing else needs it, else in a free buffer."""
+    if old is not None and old in buffers and sum(shares_memory(old, [v]) for v in live) == 1:
+        return old
     return buffers.take(terms[0][0], live)
 
 
-def _accumulate(jobs: Sequence[tuple[Tensor, list[tuple[Tensor, float]]]]) -> None:
-    """Form every sum, block by block where all operands are large and contiguous."""
-    size = jobs[0][0].numel() if jobs and jobs[0][0].device.type == "cpu" else 0
-    large = size >= 2 * BLOCK
-    operands = [t for into, terms in jobs for t in (into, *(r for r, _ in terms))] if large else []
-    dtype = jobs[0][0].dtype if large else None
-    if not large or any(t.numel() != size or t.dtype != dtype or not t.is_contiguous() for t in operands):
-        for into, terms in jobs:
-            _accumulate_terms(into, terms)
-        return
-    blocks = {id(t): torch.split(t.detach().view(-1), BLOCK) for t in operands}
-    split = [(blocks[id(into)], [(blocks[id(r)], w) for r, w in terms]) for into, terms in jobs]
-    for i in range(-(-size // BLOCK)):
-        for parts, sums in split:
-            _accumulate_terms(parts[i], [(r[i], w) for r, w in sums])
-
-
-def _accumulate_terms(into: Tensor, terms: Sequence[tuple[Tensor, float]]) -> None:
+def _accumulate(into: Tensor, terms: Sequence[tuple[Tensor, float]]) -> None:
     """into <- sum of weight * register; `into` may be the first register."""
     (first, weight), *rest = terms
     shares = _mixing(tuple(w for _, w in terms)) if rest and not into.is_complex() else None

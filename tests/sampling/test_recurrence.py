@@ -52,15 +52,6 @@ def test_the_three_ways_of_applying_a_row_agree(name, randn):
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_blocks_change_nothing(name, randn, monkeypatch):
-    """Bit for bit, with a last block that is not full."""
-    plan, x, noise = PLANS[name], randn(2, 3, 7), ItemNoise([1, 2])
-    whole = run(plan, ORACLE.denoise, x, noise=noise)
-    monkeypatch.setattr(recurrence, "BLOCK", 5)
-    assert torch.equal(run(plan, ORACLE.denoise, x, noise=noise), whole)
-
-
-@pytest.mark.parametrize("name", PLANS)
 def test_networks_may_return_views_of_their_input(name, randn):
     """A network whose output shares the state's memory must not see it overwritten."""
     plan, x, noise = PLANS[name], randn(2, 3, 7), ItemNoise([1, 2])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from audiogen.sampling.grids import check_grid
 from audiogen.sampling.paths import Path
-from audiogen.sampling.plans.common import Knot, check_path_grid, knot_at_lam, knots, moved, spec
+from audiogen.sampling.plans.common import Knot, check_path_grid, knot_at_lam, knots, spec
+from audiogen.sampling.plans.single_step import data_step
 from audiogen.sampling.table import Plan, Rows
 
 
