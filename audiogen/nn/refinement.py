@@ -42,7 +42,10 @@ class PhaseRefinement(nn.Module):
         window = self.istft.window
         none = window.new_zeros(batch, self.n_fft // 2 + 1, 0)
         return RefinementState(
-            self.istft.init_state(batch), window.new_zeros(batch, self.n_fft // 2), none, none.cfloat()
+            self.istft.init_state(batch),
+            window.new_zeros(batch, self.n_fft // 2),
+            none,
+            none.to(torch.complex64),
         )
 
     def stream(

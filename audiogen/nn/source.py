@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from audiogen.nn.conv import StreamConv1d
 
-
 LOUDEST = 10.0  # log of the most noise beside the pulses: enough for noise alone, and no overflow
 
 

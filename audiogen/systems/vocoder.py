@@ -29,9 +29,9 @@ class Vocoder(L.LightningModule):
 
     Then adversarially.
 
-    mel_spec: fields of `MelSpec`. causal, source, refinements and the sizes: see `Vocos`; a source also learns
-    the F0 of the data. weight_magnitude: of the recording's magnitudes as the head's own aim, which refinements
-    lean on. adversarial_from: optimiser step at which the discriminators join (negative: never).
+    mel_spec: fields of `MelSpec`. causal, source, refinements and the sizes: see `Vocos`; a source also
+    learns the F0 of the data. weight_magnitude: of the recording's magnitudes as the head's own aim, which
+    refinements lean on. adversarial_from: optimiser step at which the discriminators join (negative: never).
     The released weights hold the generator alone.
     """
 

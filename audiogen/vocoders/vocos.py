@@ -120,29 +120,42 @@ class Vocos(nn.Module):
         return state, output.audio
 
     def _stream(self, state: VocosState, mel: Tensor, last: bool) -> tuple[VocosState, VocosOutput]:
-        stem, x, _ = self.stem.stream(state.stem, mel, last)
-        x = self.stem_norm(x.transpose(1, 2)).transpose(1, 2)
-        blocks = []
-        for block, before in zip(self._blocks(), state.blocks, strict=True):
-            after, x = block.stream(before, x, last)
-            blocks.append(after)
-        out = self.head(self.head_norm(x.transpose(1, 2))).transpose(1, 2).float()
-        magnitude, phase, *noise = out.split(self.n_fft // 2 + 1, dim=1)
-        magnitude = asked = magnitude.clamp(max=LOG_MAX).exp()
+        stem, blocks, out = self._stack(state, mel, last)
+        log_magnitude, phase, *noise = torch.split(out, self.n_fft // 2 + 1, dim=1)
+        magnitude = log_magnitude.clamp(max=LOG_MAX).exp()
         spectrum = torch.polar(magnitude, phase)
         source, scores = state.source, None
         if self.source is not None and source is not None:
             source, scores = self.source.track(source, mel, last)
             source, turns = self.source.phases(source, noise[0])
             spectrum = spectrum * turns
-        consistent = torch.zeros_like(spectrum)
-        refinements = []
-        for n, (layer, before) in enumerate(zip(self._refinements(), state.refinements, strict=True)):
-            rest, spectrum, magnitude, consistent = layer.stream(before, spectrum, magnitude, consistent, last)
-            refinements.append(rest)
+        refinements, spectrum = self._refine(state, spectrum, magnitude, last)
         istft, audio = self.istft.stream(state.istft, spectrum, last)
-        after = VocosState(stem, tuple(blocks), source, tuple(refinements), istft)
-        return after, VocosOutput(audio[:, None], asked, scores)
+        state = VocosState(stem, blocks, source, refinements, istft)
+        return state, VocosOutput(audio[:, None], magnitude, scores)
+
+    def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """States of stem and blocks, and the head's output (B, outputs, m), float32."""
+        stem, x, _ = self.stem.stream(state.stem, mel, last)
+        x = self.stem_norm(x.transpose(1, 2)).transpose(1, 2)
+        states = []
+        for block, before in zip(self._blocks(), state.blocks, strict=True):
+            after, x = block.stream(before, x, last)
+            states.append(after)
+        return stem, tuple(states), self.head(self.head_norm(x.transpose(1, 2))).transpose(1, 2).float()
+
+    def _refine(
+        self, state: VocosState, spectrum: Tensor, magnitude: Tensor, last: bool
+    ) -> tuple[tuple[RefinementState, ...], Tensor]:
+        """States of the iterations, and the spectrum of the frames that are through all of them."""
+        consistent = torch.zeros_like(spectrum)
+        states = []
+        for layer, before in zip(self._refinements(), state.refinements, strict=True):
+            after, spectrum, magnitude, consistent = layer.stream(
+                before, spectrum, magnitude, consistent, last
+            )
+            states.append(after)
+        return tuple(states), spectrum
 
     def _blocks(self) -> list[ConvNeXtBlock]:
         return [block for block in self.blocks if isinstance(block, ConvNeXtBlock)]

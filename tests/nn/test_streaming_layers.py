@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from audiogen.nn.conv import StreamConv1d
 from audiogen.nn.convnext import ConvNeXtBlock
 from audiogen.nn.istft import InverseStft
+from audiogen.nn.refinement import PhaseRefinement
 from audiogen.nn.source import F0Tracker, PhaseState, advance, pulse_frames
 
 torch.manual_seed(0)
@@ -100,6 +101,41 @@ def test_the_inverse_stft_states_its_look_ahead(n_fft, hop, frames):
 def test_a_window_that_does_not_fit_the_hop_is_refused(n_fft):
     with pytest.raises(ValueError, match=rf"{n_fft} samples is no multiple of hop_length 48"):
         InverseStft(torch.hann_window(n_fft), 48)
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(64, 32), (64, 16)])
+@given(cuts=CUTS)
+@settings(max_examples=10, deadline=None)
+def test_an_iteration_of_griffin_lim_is_the_same_in_any_chunks(n_fft, hop, cuts):
+    """And it is synthesis, analysis, momentum, the wanted magnitudes: torch's transforms say so."""
+    window, momentum = torch.hann_window(n_fft), 0.3
+    layer = PhaseRefinement(window, hop, momentum)
+    spectrum, before = torch.randn(2, 2, n_fft // 2 + 1, 15, dtype=torch.complex64)
+    magnitude = torch.rand(2, n_fft // 2 + 1, 15)
+    audio = torch.istft(spectrum, n_fft, hop, window=window)
+    consistent = torch.stft(audio, n_fft, hop, window=window, return_complex=True, pad_mode="constant")
+    ahead = consistent + momentum * (consistent - before)
+    expected = torch.polar(magnitude, ahead.angle())
+    state, found = layer.init_state(2), []
+    pieces = zip(*(chunks(x, cuts) for x in (spectrum, magnitude, before)), strict=True)
+    for k, piece in enumerate(pieces):
+        state, *out = layer.stream(state, *piece, last=k == len(cuts))
+        found.append(out)
+    refined, magnitudes, again = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+    assert torch.equal(magnitudes, magnitude)
+    assert torch.allclose(again, consistent, atol=1e-4)
+    assert torch.allclose(refined, expected, atol=1e-3)
+
+
+def test_a_consistent_spectrum_needs_no_refinement():
+    window = torch.hann_window(64)
+    spectrum = torch.stft(
+        torch.randn(1, 320), 64, 16, window=window, return_complex=True, pad_mode="constant"
+    )
+    layer = PhaseRefinement(window, 16)
+    _, refined, _, again = layer.stream(layer.init_state(1), spectrum, spectrum.abs(), spectrum, last=True)
+    assert torch.allclose(refined, spectrum, atol=1e-4)
+    assert torch.allclose(again, spectrum, atol=1e-4)
 
 
 @pytest.mark.parametrize("causal", [False, True])
