@@ -162,7 +162,14 @@ def _prepare(
     # a prompt is held out in every language: the translations share its melody
     held_out = {clip.id for clip in clips if clip.id.rpartition("/")[2] in names}
     pack_waveforms(
-        out / "audio.safetensors", clips, held_out, spec.sample_rate, metadata, _bar_of("packing audio")
+        out / "audio.safetensors",
+        clips,
+        held_out,
+        spec.sample_rate,
+        metadata,
+        _progress,
+        f0_spec=spec,
+        workers=workers,
     )
     tested = [words_of(clip.text or "") for clip in spoken if clip.id in test]
     further = [c for c in further if not any(near_duplicates(words_of(c.text or ""), t) for t in tested)]

@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from audiogen.data.aligner import PAUSE, Aligner, Alignment
 from audiogen.data.clips import Clip
+from audiogen.data.pitch import pitch
+from audiogen.data.progress import Progress, quiet
 from audiogen.data.store import DataError, save_ragged
 from audiogen.spectral import MelSpec, log_mel, magnitude
 from audiogen.text.frontend import START, NothingToSay, Sentence, TextFrontEnd, Token
@@ -23,21 +25,6 @@ from audiogen.text.symbols import BOUNDARY, IDS, MARKS, SYMBOLS
 
 LEADING_S, TRAILING_S = 0.08, 0.25  # silence kept before and after a piece
 SPLIT_S = 0.10  # a pause between sentences at least this long is a place to cut
-
-Item = TypeVar("Item", covariant=True)
-
-
-class Progress(Protocol):
-    """Shows how far an iteration is: progress(items, description, total)."""
-
-    def __call__(self, items: Iterable[Item], description: str, total: int) -> Iterable[Item]:
-        """Yield the items unchanged."""
-        ...
-
-
-def quiet(items: Iterable[Item], description: str, total: int) -> Iterable[Item]:
-    """No progress display."""
-    return items
 
 
 @dataclass(frozen=True)
@@ -203,24 +190,6 @@ def extract(
         padded = torch.zeros(frames)
         padded[: min(frames, len(f0))] = torch.from_numpy(f0)[:frames].float()
         yield Features(mel, padded, energy, frame_durations(piece.starts_s, frames, spec))
-
-
-def pitch(samples: Any, spec: MelSpec, f0_range: tuple[float, float]) -> Any:
-    """F0 in Hz (N,), 0 = unvoiced, by probabilistic YIN (Mauch & Dixon 2014), on the frames of `spec`."""
-    import librosa
-    import numpy as np
-
-    if len(samples) < spec.n_fft:
-        samples = np.pad(samples, (0, spec.n_fft - len(samples)))
-    f0, voiced, _ = librosa.pyin(
-        samples,
-        fmin=f0_range[0],
-        fmax=f0_range[1],
-        sr=spec.sample_rate,
-        frame_length=spec.n_fft,
-        hop_length=spec.hop_length,
-    )
-    return np.where(voiced, np.nan_to_num(f0), 0.0).astype(np.float32)
 
 
 def frame_durations(starts_s: Tensor, frames: int, spec: MelSpec) -> Tensor:

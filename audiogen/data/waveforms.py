@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import lightning.pytorch as L
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from audiogen.data.loader import ResumableLoader
@@ -16,18 +17,22 @@ from audiogen.data.store import DataError, Ragged, RaggedColumn
 
 
 class WaveformBatch(TypedDict):
-    """wav: (B, T) float32 in [-1, 1]; ids: where each segment came from."""
+    """wav: (B, T) float32 in [-1, 1]; ids: where each segment came from.
+
+    f0: (B, T // hop + 1) in Hz, 0 = unvoiced, where the file has it.
+    """
 
     wav: Tensor
     ids: list[str]
+    f0: NotRequired[Tensor]
 
 
 class WaveformData(L.LightningDataModule):
     """Segments drawn by (seed, epoch), at random gains; validation takes the start of every held-out clip.
 
-    path: a file written by `audiogen prepare` with an int16 column `audio`. segment: samples. An "epoch" is
-    `batches_per_epoch` batches. gain_db: range of the random level, so that the vocoder knows quiet and loud
-    speech.
+    path: a file written by `audiogen prepare` with an int16 column `audio`, and `f0` for a model with a
+    source. segment: samples. An "epoch" is `batches_per_epoch` batches. gain_db: range of the random level,
+    so that the vocoder knows quiet and loud speech.
     """
 
     def __init__(
@@ -61,6 +66,8 @@ class WaveformData(L.LightningDataModule):
                 f"the model wants {self.sample_rate} Hz"
             )
         self.audio: RaggedColumn = store["audio"]
+        self.hop = int(store.metadata.get("f0_hop", 1))  # segments begin on a frame of the F0
+        self.f0: RaggedColumn | None = store["f0"] if "f0_hop" in store.metadata else None
         self.ids: list[str] = store.metadata["ids"]
         held_out = set(store.metadata["held_out"])
         usable = [i for i in range(len(self.ids)) if self.audio.length(i) >= self.segment]
@@ -80,7 +87,11 @@ class WaveformData(L.LightningDataModule):
         lengths = [self.audio.length(i) for i in self.training_items]
         items = rng.choices(self.training_items, lengths, k=self.batches_per_epoch * self.batch_size)
         draws = [
-            (i, rng.randint(0, self.audio.length(i) - self.segment), 10 ** (rng.uniform(*self.gain_db) / 20))
+            (
+                i,
+                rng.randint(0, self.audio.length(i) - self.segment) // self.hop * self.hop,
+                10 ** (rng.uniform(*self.gain_db) / 20),
+            )
             for i in items
         ]
         return [draws[k : k + self.batch_size] for k in range(0, len(draws), self.batch_size)]
@@ -88,7 +99,16 @@ class WaveformData(L.LightningDataModule):
     def training_batch(self, plan: list[tuple[int, int, float]]) -> WaveformBatch:
         """Cut the planned segments."""
         rows = [self.audio[i][start : start + self.segment].float() / 32768 * gain for i, start, gain in plan]
-        return {"wav": torch.stack(rows).clamp(-1, 1), "ids": [self.ids[i] for i, _, _ in plan]}
+        batch: WaveformBatch = {
+            "wav": torch.stack(rows).clamp(-1, 1),
+            "ids": [self.ids[i] for i, _, _ in plan],
+        }
+        if self.f0 is not None:
+            frames = self.segment // self.hop + 1
+            batch["f0"] = pad_sequence(
+                [self.f0[i][start // self.hop :][:frames] for i, start, _ in plan], batch_first=True
+            )
+        return batch
 
     def validation_batch(self, item: int) -> WaveformBatch:
         """The first seconds of one held-out clip."""

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.nn.conv import StreamConv1d
+
 
 class ChannelNorm(nn.Module):
     """Layer normalisation of (B, C, N) over C."""
@@ -26,12 +28,21 @@ class ConvNeXtBlock(nn.Module):
 
     4, in one dimension).
 
-    `layer_scale` starts the residual branch small, so that a deep stack begins near the identity.
+    `layer_scale` starts the residual branch small, so that a deep stack begins near the identity. The state
+    of a stream is its convolution's.
     """
 
-    def __init__(self, channels: int, hidden: int, kernel_size: int = 7, layer_scale: float = 0.1) -> None:
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        kernel_size: int = 7,
+        layer_scale: float = 0.1,
+        *,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        self.depthwise = StreamConv1d(channels, channels, kernel_size, groups=channels, causal=causal)
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.expand = nn.Linear(channels, hidden)
         self.contract = nn.Linear(hidden, channels)
@@ -39,6 +50,18 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x (B, C, N) -> (B, C, N); a condition (B, C, N) is added to what the residual branch sees."""
-        y = self.depthwise(x if condition is None else x + condition)
+        return x + self._pointwise(self.depthwise(x if condition is None else x + condition))
+
+    def init_state(self, batch: int) -> Tensor:
+        """The zeros before the first input."""
+        return self.depthwise.init_state(batch)
+
+    def stream(self, state: Tensor, x: Tensor, last: bool = False) -> tuple[Tensor, Tensor]:
+        """The next inputs (B, C, n) -> state, the outputs that are complete (B, C, m)."""
+        state, y, here = self.depthwise.stream(state, x, last)
+        return state, here + self._pointwise(y)
+
+    def _pointwise(self, y: Tensor) -> Tensor:
+        """Everything after the convolution, (B, C, N) -> (B, C, N)."""
         y = self.contract(F.gelu(self.expand(self.norm(y.transpose(1, 2)))))
-        return x + (self.scale * y).transpose(1, 2)
+        return (self.scale * y).transpose(1, 2)

@@ -29,8 +29,9 @@ class Vocoder(L.LightningModule):
 
     Then adversarially.
 
-    mel_spec: fields of `MelSpec`. adversarial_from: optimiser step at which the discriminators join
-    (negative: never). The released weights hold the generator alone.
+    mel_spec: fields of `MelSpec`. causal, source and the sizes: see `Vocos`; a source also learns the F0 of
+    the data. adversarial_from: optimiser step at which the discriminators join (negative: never).
+    The released weights hold the generator alone.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Vocoder(L.LightningModule):
         hidden: int = 768,
         blocks: int = 8,
         n_fft: int = 1024,
+        causal: bool = False,
+        source: bool = False,
         lr: float = 5e-4,
         lr_final: float = 1e-5,
         total_steps: int = 20000,
@@ -51,13 +54,14 @@ class Vocoder(L.LightningModule):
         weight_stft: float = 2.0,
         weight_adversarial: float = 1.0,
         weight_features: float = 2.0,
+        weight_f0: float = 1.0,
         warmup_steps: int = 200,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.mel_spec = MelSpec(**(mel_spec or {}))
         self.sample_rate = self.mel_spec.sample_rate
-        self.generator = Vocos(self.mel_spec, channels, hidden, blocks, n_fft)
+        self.generator = Vocos(self.mel_spec, channels, hidden, blocks, n_fft, causal=causal, source=source)
         self.discriminators = Discriminators(periods, n_ffts, discriminator_channels)
         self.loss_specs = resolutions(self.mel_spec)
 
@@ -88,11 +92,16 @@ class Vocoder(L.LightningModule):
         The discriminators' (each trains its own weights).
         """
         real = batch["wav"]
-        fake = self.decode(mel_spectrogram(real, self.mel_spec))[:, 0]
+        audio, scores = self.generator.decode_and_score(mel_spectrogram(real, self.mel_spec))
+        fake = audio[:, 0]
         real = real[:, : fake.shape[-1]]
         stft, mel = spectral_losses(fake, real, self.loss_specs)
         self.log_dict({"train/stft": stft, "train/mel": mel}, prog_bar=True)
         loss = self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * mel
+        if self.generator.source is not None and scores is not None:
+            f0 = self.generator.source.tracker.loss(scores, batch["f0"])
+            self.log("train/f0", f0, prog_bar=True)
+            loss = loss + self.hparams["weight_f0"] * f0
         if 0 <= self.hparams["adversarial_from"] <= self.global_step:
             loss = loss + self.adversarial_losses(real, fake)
         return loss

@@ -1,8 +1,8 @@
-"""Vocoders: features in, waveform out. Every one has `mel_spec` and `decode(mel) -> (B, 1, T)`."""
+"""Vocoders: mel frames in, waveform out, whole or while the frames arrive."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -10,12 +10,33 @@ from audiogen.spectral import MelSpec
 
 
 class MelVocoder(Protocol):
-    """What an acoustic model asks of its vocoder."""
+    """What every vocoder offers.
+
+    The chunks of a stream, joined, are the waveform of `decode`. lookahead: frames beyond the next one that
+    the audio up to a frame waits for; None: it waits for the last frame. lookahead_ms: the same as time.
+    """
 
     mel_spec: MelSpec
 
+    @property
+    def lookahead(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def lookahead_ms(self) -> float | None: ...  # noqa: D102
+
     def decode(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, N) -> waveform (B, 1, (N - 1) hop_length)."""
+        """mel (B, n_mels, N) -> waveform (B, 1, T)."""
+        ...
+
+    def init_state(self, batch: int) -> Any:
+        """The start of `batch` streams."""
+        ...
+
+    def stream(self, state: Any, mel: Tensor, last: bool = False) -> tuple[Any, Tensor]:
+        """The next frames (B, n_mels, n), n >= 0 -> state, the audio (B, 1, T) that is complete.
+
+        The last chunk ends the streams.
+        """
         ...
 
 

@@ -11,8 +11,12 @@ from audiogen.spectral import MelSpec, mel_filters
 class GriffinLim(nn.Module):
     """Phase by alternating projections (Griffin & Lim 1984), magnitudes by the filters' pseudo-inverse.
 
-    The phase starts from a fixed seed, so the same mel gives the same waveform.
+    The phase starts from a fixed seed, so the same mel gives the same waveform. Every iteration sees the
+    whole signal, so a stream gives all of its audio at the end.
     """
+
+    lookahead = None
+    lookahead_ms = None
 
     def __init__(self, mel_spec: MelSpec, iterations: int = 32) -> None:
         super().__init__()
@@ -41,3 +45,12 @@ class GriffinLim(nn.Module):
         return torch.istft(spectrum, *stft)[:, None]
 
     forward = decode
+
+    def init_state(self, batch: int) -> Tensor:
+        """No frames yet, (B, n_mels, 0)."""
+        return self.window.new_zeros(batch, self.mel_spec.n_mels, 0)
+
+    def stream(self, state: Tensor, mel: Tensor, last: bool = False) -> tuple[Tensor, Tensor]:
+        """The next frames (B, n_mels, n) -> all frames so far, no audio (B, 1, 0) before the last chunk."""
+        frames = torch.cat((state, mel), dim=-1)
+        return frames, self.decode(frames) if last else mel.new_zeros(len(mel), 1, 0)

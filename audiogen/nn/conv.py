@@ -1,0 +1,50 @@
+"""Convolutions over time that give the same result whole and in chunks."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class StreamConv1d(nn.Conv1d):
+    """A convolution with as many outputs as inputs, of stride 1, for whole signals and for chunks.
+
+    Its edges see zeros. causal: output n sees inputs up to n; otherwise the kernel is centred, and an output
+    waits for `lookahead` further inputs. The state of a stream is a tensor: the inputs (B, C, M) that later
+    outputs still need.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        causal: bool = False,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, dilation=dilation, groups=groups)
+        span = dilation * (kernel_size - 1)
+        self.lookahead = 0 if causal else span // 2
+        self.lookback = span - self.lookahead
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, N) -> (B, C_out, N)."""
+        return super().forward(F.pad(x, (self.lookback, self.lookahead)))
+
+    def init_state(self, batch: int) -> Tensor:
+        """The zeros before the first input."""
+        return self.weight.new_zeros(batch, self.in_channels, self.lookback)
+
+    def stream(self, state: Tensor, x: Tensor, last: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """The next inputs (B, C_in, n), n >= 0 -> state, outputs (B, C_out, m), the m inputs at their places.
+
+        m = n when causal; otherwise outputs come `lookahead` inputs later, the rest with the last chunk.
+        """
+        seen = torch.cat((state, F.pad(x, (0, self.lookahead)) if last else x), dim=-1)
+        count = max(0, seen.shape[-1] - self.lookback - self.lookahead)
+        here = seen[..., self.lookback : self.lookback + count]
+        out = super().forward(seen) if count else seen.new_zeros(len(seen), self.out_channels, 0)
+        return seen[..., count:], out, here
