@@ -94,6 +94,19 @@ class VocosPool:
         blocks = (weight for weights in self._blocks for weight in weights)
         return (self._stem, self._stem_bias, *self._stem_norm, *blocks, *self._head_norm, *self._head)
 
+    def traffic(self, streams: int) -> int:
+        """Bytes that a step of so many streams moves at least.
+
+        Weights are read once; of a ring all frames but one are read and one is written; what is carried
+        otherwise is read and written; a mel frame comes in, samples go out.
+        """
+        position, frames, *rest = self.state
+        rings, carried = rest[: len(self._rings)], rest[len(self._rings) :]
+        tracker = () if self.vocos.source is None else self.vocos.source.tracker.parameters()
+        once = sum(weight.nbytes for weight in (*self.weights, *tracker))
+        kept = sum(t[0].nbytes for t in (frames, *rings)) + 2 * sum(t[0].nbytes for t in (position, *carried))
+        return once + streams * (kept + 4 * (self.vocos.mel_spec.n_mels + self.hop_length))
+
     @property
     def opened(self) -> frozenset[int]:
         """Slots in use."""

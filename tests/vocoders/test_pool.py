@@ -116,6 +116,15 @@ def test_a_pool_in_bfloat16_is_near_the_one_in_float32():
     assert not torch.equal(near, exact)
 
 
+def test_traffic_is_the_weights_once_and_the_state_of_every_stream():
+    """Counted by hand for a stack of one block."""
+    pool = VocosPool(Vocos(SPEC, 8, 16, 1, n_fft=32, causal=True), 2, dtype=torch.bfloat16)
+    stack = 8 * 10 * 7 + 8 + 2 * 8 + (8 * 7 + 8 + 2 * 8 + 2 * 8 * 16 + 16 + 8 + 8)
+    head = 2 * 8 + 34 * 8 + 34
+    stream = 2 * 7 * (10 + 8) + 2 * (8 + 4 * 16 + 4 * 16) + 4 * (10 + 16)
+    assert [pool.traffic(n) for n in (0, 3)] == [2 * stack + 4 * head, 2 * stack + 4 * head + 3 * stream]
+
+
 def test_misuse_is_named():
     pool = VocosPool(vocos(), 2)
     slot = pool.open()
