@@ -25,7 +25,8 @@ class GraphRunner(Generic[Result]):
         if not examples:
             raise ValueError("a graph needs an example of every input: GraphRunner(step, x, ...)")
         self._step = step
-        self._inputs = tuple(example.detach().clone() for example in examples)
+        with torch.inference_mode(False):  # later calls may come outside the mode it is made in
+            self._inputs = tuple(example.detach().clone() for example in examples)
         self._graph: torch.cuda.CUDAGraph | None = None
         if self._inputs[0].is_cuda:
             self._record(warm_up)

@@ -42,7 +42,7 @@ class VocosPool:
         self._spare = slots
         self._free = list(range(slots - 1, -1, -1))
         self._runners: dict[int, GraphRunner[Tensor]] = {}
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():  # it may outlive the mode it is made in
             self._weigh(dtype)
             self._lay_out(dtype)
 

@@ -102,6 +102,17 @@ def test_slots_in_a_tensor_are_those_in_a_list():
     assert pool.step([], torch.zeros(0, 10)).shape == (0, 16)
 
 
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_pool_made_in_inference_mode_runs_outside_it(graphs):
+    frame = mels(1)[0].T
+    with torch.inference_mode():
+        pool = VocosPool(vocos(), 1, graphs=graphs)
+        slot = pool.open()
+        first = pool.step([slot], frame)
+    pool.reset(slot)
+    assert torch.equal(pool.step([slot], frame), first)
+
+
 def test_a_pool_in_bfloat16_is_near_the_one_in_float32():
     """A hundredth of the signal, as the 8 bits of its numbers let one expect."""
     (stream,) = mels(40)
