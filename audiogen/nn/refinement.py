@@ -40,13 +40,9 @@ class PhaseRefinement(nn.Module):
     def init_state(self, batch: int) -> RefinementState:
         """The start of a stream: silence before the first frame."""
         window = self.istft.window
+        silence = window.new_zeros(batch, self.n_fft // 2)
         none = window.new_zeros(batch, self.n_fft // 2 + 1, 0)
-        return RefinementState(
-            self.istft.init_state(batch),
-            window.new_zeros(batch, self.n_fft // 2),
-            none,
-            none.to(torch.complex64),
-        )
+        return RefinementState(self.istft.init_state(batch), silence, none, none.to(torch.complex64))
 
     def stream(
         self, state: RefinementState, spectrum: Tensor, magnitude: Tensor, before: Tensor, last: bool = False

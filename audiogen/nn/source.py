@@ -170,10 +170,14 @@ class Source(nn.Module):
             return state, torch.zeros_like(log_noise, dtype=self.noise.dtype)
         f0 = state.f0[:, :count]
         phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
+        index = (state.position + torch.arange(count, device=f0.device)) % self.noise.shape[1]
+        turns = self.turns(cycles, f0, slopes, self.noise[:, index], log_noise)
+        return SourceState(state.tracker, state.f0[:, count:], phase, state.position + count), turns
+
+    def turns(self, cycles: Tensor, f0: Tensor, slopes: Tensor, noise: Tensor, log_noise: Tensor) -> Tensor:
+        """The unit numbers of `phases` from where the pulses are, (B, n) each, and the noise's spectrum."""
         frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate)
         pulses = torch.fft.rfft(frames * self.window).transpose(1, 2)
-        index = (state.position + torch.arange(count, device=f0.device)) % self.noise.shape[1]
-        mixed = pulses + log_noise.clamp(max=LOUDEST).exp() * self.noise[:, index]
+        mixed = pulses + log_noise.clamp(max=LOUDEST).exp() * noise
         power = torch.view_as_real(mixed).square().sum(-1)
-        state = SourceState(state.tracker, state.f0[:, count:], phase, state.position + count)
-        return state, mixed * torch.rsqrt(power + 1e-8)
+        return mixed * torch.rsqrt(power + 1e-8)

@@ -9,7 +9,16 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from audiogen.sampling.recurrence import Buffers, apply_in_place, apply_row, program
+from audiogen.sampling.recurrence import (
+    Buffers,
+    Step,
+    Update,
+    apply_fused,
+    apply_in_place,
+    apply_row,
+    fused_table,
+    program,
+)
 from audiogen.sampling.table import Plan
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -49,6 +58,7 @@ def run(
     stop: Callable[[], bool] | None = None,
     remat: Callable[[Denoiser, Tensor, Tensor], Tensor] | None = None,
     registers: Registers | None = None,
+    update: Update | None = None,
 ) -> Tensor:
     """Carry `x` through every row of `plan`; re-entrant, differentiable, and item i depends on item i alone.
 
@@ -58,6 +68,8 @@ def run(
     d_hook(d, x, row) edits the denoiser's output; x_hook(x, row) the state after the row, at plan.ends[row].
     on_row(row, rows, x, d) watches; stop() true before a row raises `Cancelled`.
     remat(denoise, x, t) calls the network, for instance under activation checkpointing.
+    update(weights, values) forms a weighted sum where no gradient is recorded (`row_update` of the kernels);
+    its weights, on the device of x in float32 at least, are uploaded once a plan.
     Without gradients the loop works in place: a hook or watcher that keeps x must clone it.
     Returns (B, ...) in the dtype of x. NFE = plan.nfe. Raises ValueError if the plan lacks its y, its noise,
     its second output or a register that an earlier part of the plan stores.
@@ -70,6 +82,7 @@ def run(
     labels = _labels(plan, x)
     times = labels.unsqueeze(1).expand(len(plan), len(x), *labels.shape[1:]).unbind()
     table = plan.weights.to(x.device, x.dtype, non_blocking=True) if plan.weights.requires_grad else None
+    fused = None if update is None else _fused_weights(plan, steps, x)
     buffers = Buffers()
     for row, step in enumerate(steps):
         if stop is not None and stop():
@@ -97,6 +110,8 @@ def run(
             base, new, kept = apply_row(table[row], read)
         elif torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in values):
             base, new, kept = step.out_of_place(values)
+        elif fused is not None and update is not None:
+            base, new, kept = apply_fused(step, fused[row], values, update)
         else:
             base, new, kept = apply_in_place(step, values, buffers)
         registers.base, x = base, torch.zeros_like(x) if new is None else new
@@ -119,6 +134,18 @@ def _labels(plan: Plan, x: Tensor) -> Tensor:
             uploaded[key] = torch.tensor(plan.labels.tolist(), dtype=dtype, device=x.device)
     labels: Tensor = uploaded[key]
     return labels
+
+
+def _fused_weights(plan: Plan, steps: list[Step], x: Tensor) -> Tensor:
+    """The plan's `fused_table` on the device of x, uploaded once like the labels."""
+    dtype = torch.promote_types(x.dtype.to_real(), torch.float32)
+    uploaded = plan.__dict__.setdefault("_fused", {})
+    key = (id(steps), x.device, dtype)  # the plan keeps its programs, so no other list takes the id
+    if key not in uploaded:
+        with torch.inference_mode(False):
+            uploaded[key] = fused_table(steps, plan.weights.shape[2], dtype).to(x.device)
+    weights: Tensor = uploaded[key]
+    return weights
 
 
 def _check(

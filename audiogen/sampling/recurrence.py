@@ -1,13 +1,14 @@
 """One row of a plan applied to the registers: new base, new x and kept value as weighted sums.
 
-Three forms of one meaning: `apply_row` with the weights in a tensor (differentiable in them, and no number
-of the schedule enters a compiled graph), `Step.out_of_place` for gradients through the state, and
-`apply_in_place`, which is bound by memory and therefore takes few passes over it and reuses buffers.
+Four forms of one meaning: `apply_row` with the weights in a tensor (differentiable in them, and no number
+of the schedule enters a compiled graph), `Step.out_of_place` for gradients through the state,
+`apply_in_place`, which is bound by memory and therefore takes few passes over it and reuses buffers, and
+`apply_fused`, whose sums a kernel of the caller's forms in one pass each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -19,6 +20,8 @@ from audiogen.sampling.table import BASE, SLOTS, C, Plan, X
 
 Values: TypeAlias = Sequence[Tensor | None]
 """Registers in the order of a plan's columns; None stands for zeros."""
+Update: TypeAlias = Callable[[Tensor, Values], Tensor]
+"""update(weights (W,), values) -> sum of weights[k] * values[k] over the values present, as a new tensor."""
 Terms: TypeAlias = tuple[tuple[int, float], ...]
 """(column, weight) pairs. In the terms of x the column after the last one is the new base of the same row."""
 
@@ -104,6 +107,36 @@ def apply_row(weights: Tensor, values: Values) -> tuple[Tensor, Tensor, Tensor]:
         terms = [line[k] * value for k, value in enumerate(values) if value is not None]
         sums.append(torch.stack(terms).sum(0) if len(terms) > 1 else terms[0])
     return sums[0], sums[1], sums[2]
+
+
+def fused_table(steps: Sequence[Step], width: int, dtype: torch.dtype) -> Tensor:
+    """(R, 3, width + 1) weights of the sums that `apply_fused` forms; the last column is the new base."""
+    table = torch.zeros(len(steps), 3, width + 1, dtype=torch.float64)
+    for row, step in enumerate(steps):
+        for line, terms in enumerate((step.base, step.x, step.kept)):
+            for k, weight in terms:
+                table[row, line, k] = weight
+    return table.to(dtype)
+
+
+def apply_fused(step: Step, weights: Tensor, values: Values, update: Update) -> tuple[Tensor | None, ...]:
+    """New base, new x, kept value; each is a register as it is, or one call of `update`.
+
+    weights: (3, W + 1), the row of `fused_table` on the device of the state.
+    """
+    registers = [*values, None]
+    outputs: list[Tensor | None] = []
+    for line, terms in zip(weights, (step.base, step.x, step.kept), strict=True):
+        present = {k: w for k, w in terms if registers[k] is not None}
+        if list(present.values()) == [1.0]:
+            outputs.append(registers[next(iter(present))])
+        elif present:
+            outputs.append(update(line, [v if k in present else None for k, v in enumerate(registers)]))
+        else:
+            outputs.append(None)
+        if len(outputs) == 1:
+            registers[-1] = outputs[0]  # x may be formed from the new base
+    return tuple(outputs)
 
 
 class Buffers:

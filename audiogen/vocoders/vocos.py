@@ -121,18 +121,23 @@ class Vocos(nn.Module):
 
     def _stream(self, state: VocosState, mel: Tensor, last: bool) -> tuple[VocosState, VocosOutput]:
         stem, blocks, out = self._stack(state, mel, last)
-        log_magnitude, phase, *noise = torch.split(out, self.n_fft // 2 + 1, dim=1)
-        magnitude = log_magnitude.clamp(max=LOG_MAX).exp()
-        spectrum = torch.polar(magnitude, phase)
+        magnitude, spectrum, noise = self.read(out)
         source, scores = state.source, None
         if self.source is not None and source is not None:
             source, scores = self.source.track(source, mel, last)
-            source, turns = self.source.phases(source, noise[0])
+            source, turns = self.source.phases(source, noise)
             spectrum = spectrum * turns
         refinements, spectrum = self._refine(state, spectrum, magnitude, last)
         istft, audio = self.istft.stream(state.istft, spectrum, last)
         state = VocosState(stem, blocks, source, refinements, istft)
         return state, VocosOutput(audio[:, None], magnitude, scores)
+
+    def read(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The head's output (B, outputs, n) -> magnitude, spectrum, log of the noise for a source, if any."""
+        bins = self.n_fft // 2 + 1
+        log_magnitude, phase, noise = torch.tensor_split(out, (bins, 2 * bins), dim=1)
+        magnitude = log_magnitude.clamp(max=LOG_MAX).exp()
+        return magnitude, torch.polar(magnitude, phase), noise
 
     def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """States of stem and blocks, and the head's output (B, outputs, m), float32."""
