@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FEW = 70  # frames, with their history
+
 
 class StreamConv1d(nn.Conv1d):
     """A convolution with as many outputs as inputs, of stride 1, for whole signals and for chunks.
@@ -32,7 +34,7 @@ class StreamConv1d(nn.Conv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, N) -> (B, C_out, N)."""
-        return super().forward(F.pad(x, (self.lookback, self.lookahead)))
+        return self._convolve(F.pad(x, (self.lookback, self.lookahead)))
 
     def init_state(self, batch: int) -> Tensor:
         """The zeros before the first input."""
@@ -46,5 +48,18 @@ class StreamConv1d(nn.Conv1d):
         seen = torch.cat((state, F.pad(x, (0, self.lookahead)) if last else x), dim=-1)
         count = max(0, seen.shape[-1] - self.lookback - self.lookahead)
         here = seen[..., self.lookback : self.lookback + count]
-        out = super().forward(seen) if count else seen.new_zeros(len(seen), self.out_channels, 0)
+        out = self._convolve(seen) if count else seen.new_zeros(len(seen), self.out_channels, 0)
         return seen[..., count:], out, here
+
+    def _convolve(self, seen: Tensor) -> Tensor:
+        """Outputs (B, C_out, N - lookback - lookahead) of padded inputs."""
+        few = seen.shape[-1] <= FEW and not torch.is_grad_enabled()
+        if not (few and self.groups == self.in_channels == self.out_channels and self.bias is not None):
+            return super().forward(seen)
+        # a depthwise convolution of few frames: shifted sums take a third of a library call's time
+        count = seen.shape[-1] - self.lookback - self.lookahead
+        x, taps = seen.transpose(1, 2), self.weight[:, 0].T
+        y = torch.addcmul(self.bias, x[:, :count], taps[0])
+        for k in range(1, len(taps)):
+            y.addcmul_(x[:, k * self.dilation[0] :][:, :count], taps[k])
+        return y.transpose(1, 2)

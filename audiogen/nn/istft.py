@@ -5,73 +5,81 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class IstftState(NamedTuple):
-    """What later frames still add to, and how far the stream is.
-
-    audio (B, W - hop): windowed sums not handed out yet. weight (W - hop,): sums of the squared window there.
-    skip: samples before the first frame's centre that are still to be dropped.
-    """
+    """audio (B, W - hop): windowed sums that later frames add to. position: frames so far."""
 
     audio: Tensor
-    weight: Tensor
-    skip: int
+    position: int
 
 
 class InverseStft(nn.Module):
     """Windowed overlap-add of a centred STFT, normalised by the summed squared window (Griffin & Lim 1984).
 
-    N frames give (N - 1) hop_length samples, as `torch.istft` does; window (W,), W a multiple of hop_length.
-    A sample waits for `lookahead` frames beyond the next one.
+    Spectra are (B, N, W // 2 + 1), frames first, as the transform wants them. N frames give (N - 1)
+    hop_length samples, as `torch.istft` does; window (W,), W a multiple of two hops. A sample waits for
+    `lookahead` frames beyond the next one.
     """
 
     def __init__(self, window: Tensor, hop_length: int) -> None:
         super().__init__()
-        if len(window) % hop_length or len(window) < 2 * hop_length:
+        if len(window) % (2 * hop_length):
             raise ValueError(
-                f"a window of {len(window)} samples is no multiple of hop_length {hop_length}, or below two; "
-                "choose n_fft as a multiple of hop_length"
+                f"a window of {len(window)} samples is no multiple of twice hop_length {hop_length}; "
+                f"choose n_fft as {2 * hop_length}, {4 * hop_length} ..."
             )
         self.hop_length = hop_length
         self.n_fft = len(window)
-        self.lookahead = self.n_fft // 2 // hop_length - 1
+        self.overlap = self.n_fft // hop_length
+        self.lookahead = self.overlap // 2 - 1
         self.register_buffer("window", window, persistent=False)
+        # row k: what the first k stretches of a hop of the squared window sum to
+        sums = F.pad(window.square().view(self.overlap, hop_length).cumsum(0), (0, 0, 1, 0))
+        self.register_buffer("sums", sums, persistent=False)
         self.window: Tensor
+        self.sums: Tensor
 
     def forward(self, spectrum: Tensor) -> Tensor:
-        """Complex (B, W // 2 + 1, N), N >= 2 -> waveform (B, (N - 1) hop_length)."""
+        """Complex (B, N, W // 2 + 1), N >= 2 -> waveform (B, (N - 1) hop_length)."""
         return self.stream(self.init_state(len(spectrum)), spectrum, last=True)[1]
 
     def init_state(self, batch: int) -> IstftState:
         """Nothing yet."""
-        rest = self.n_fft - self.hop_length
-        return IstftState(self.window.new_zeros(batch, rest), self.window.new_zeros(rest), self.n_fft // 2)
+        return IstftState(self.window.new_zeros(batch, self.n_fft - self.hop_length), 0)
 
     def stream(self, state: IstftState, spectrum: Tensor, last: bool = False) -> tuple[IstftState, Tensor]:
-        """The next frames (B, W // 2 + 1, n) -> state, the samples (B, T) that are complete."""
-        count = spectrum.shape[-1]
-        if count:
-            frames = torch.fft.irfft(spectrum.transpose(1, 2), self.n_fft) * self.window
-        else:  # the transform refuses to do nothing
-            frames = state.audio.new_zeros(len(spectrum), 0, self.n_fft)
-        weights = self.window.square().expand(1, count, -1)
-        audio, weight = self._add(state.audio, frames), self._add(state.weight[None], weights)
-        done = count * self.hop_length
+        """The next frames (B, n, W // 2 + 1) -> state, the samples (B, T) that are complete."""
+        batch, count, _ = spectrum.shape
+        audio = state.audio
+        if count:  # the transform refuses to do nothing
+            frames = torch.fft.irfft(spectrum, self.n_fft) * self.window
+            audio = self._add(audio, frames)
+        end = state.position + count
+        hops = count
         if last:  # no frame comes after: the tail is complete, up to the last frame's centre
-            done += max(0, self.n_fft // 2 - self.hop_length)
-        out = audio[:, state.skip : done] / weight[:, state.skip : done].clamp(min=1e-11)
-        skip = max(0, state.skip - done)
-        return IstftState(audio[:, done:], weight[0, done:], skip), out
+            hops += self.overlap // 2 - 1
+        out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length)
+        out = out / self._weight(state.position, hops, end if last else None).clamp(min=1e-11)
+        skip = max(0, self.n_fft // 2 - state.position * self.hop_length)  # before the first frame's centre
+        return IstftState(audio[:, count * self.hop_length :], end), out.flatten(1)[:, skip:]
+
+    def _weight(self, start: int, hops: int, frames: int | None) -> Tensor:
+        """Summed squared windows (hops, hop_length) from hop `start` on; frames: their number in all."""
+        if start >= self.overlap - 1 and frames is None:
+            return self.sums[-1:]
+        hop = torch.arange(start, start + hops, device=self.sums.device)
+        weight = self.sums[(hop + 1).clamp(max=self.overlap)]
+        return weight if frames is None else weight - self.sums[(hop + 1 - frames).clamp(min=0)]
 
     def _add(self, rest: Tensor, frames: Tensor) -> Tensor:
         """Overlap-add frames (B, n, W) onto the sums (B, W - hop) they begin in -> (B, W + (n - 1) hop)."""
         batch, count, _ = frames.shape
-        overlap = self.n_fft // self.hop_length
-        parts = frames.reshape(batch, count, overlap, self.hop_length)
-        total = torch.nn.functional.pad(rest, (0, count * self.hop_length))
-        total = total.reshape(batch, overlap - 1 + count, self.hop_length)
-        for k in range(overlap):
+        parts = frames.view(batch, count, self.overlap, self.hop_length)
+        total = F.pad(rest, (0, count * self.hop_length))
+        total = total.view(batch, self.overlap - 1 + count, self.hop_length)
+        for k in range(self.overlap):
             total[:, k : k + count] += parts[:, :, k]
         return total.flatten(1)

@@ -12,9 +12,9 @@ from audiogen.nn.istft import InverseStft, IstftState
 
 
 class RefinementState(NamedTuple):
-    """One iteration's memory: both transforms, and what waits for its frame.
+    """One iteration's memory: the synthesis, and what waits for its frame.
 
-    audio (B, T): samples that frames to come still need. magnitude and before (B, W // 2 + 1, M): of the
+    audio (B, T): samples that frames to come still need. magnitude and before (B, M, W // 2 + 1): of the
     frames that are not through yet.
     """
 
@@ -28,7 +28,8 @@ class PhaseRefinement(nn.Module):
     """One iteration of the fast Griffin-Lim algorithm (Perraudin et al. 2013), a layer to train through.
 
     The spectrum is made consistent by synthesis and analysis, extrapolated by `momentum` beyond the last
-    iteration's, and given the wanted magnitudes again. Frame n waits for `lookahead` further frames.
+    iteration's, and given the wanted magnitudes again. Frame n waits for `lookahead` further frames. Spectra
+    are (B, N, W // 2 + 1), as in `InverseStft`.
     """
 
     def __init__(self, window: Tensor, hop_length: int, momentum: float = 0.5) -> None:
@@ -41,7 +42,7 @@ class PhaseRefinement(nn.Module):
         """The start of a stream: silence before the first frame."""
         window = self.istft.window
         silence = window.new_zeros(batch, self.n_fft // 2)
-        none = window.new_zeros(batch, self.n_fft // 2 + 1, 0)
+        none = window.new_zeros(batch, 0, self.n_fft // 2 + 1)
         return RefinementState(self.istft.init_state(batch), silence, none, none.to(torch.complex64))
 
     def stream(
@@ -49,24 +50,28 @@ class PhaseRefinement(nn.Module):
     ) -> tuple[RefinementState, Tensor, Tensor, Tensor]:
         """The next frames -> state, and of the frames that are through: spectrum, magnitudes, consistent.
 
-        spectrum: complex (B, W // 2 + 1, n). magnitude: those it should have. before: the consistent spectrum
+        spectrum: complex (B, n, W // 2 + 1). magnitude: those it should have. before: the consistent spectrum
         of the last iteration; the new one is returned for the next.
         """
         istft, audio = self.istft.stream(state.istft, spectrum, last)
         audio = torch.cat((state.audio, F.pad(audio, (0, self.n_fft // 2)) if last else audio), dim=-1)
-        magnitude = torch.cat((state.magnitude, magnitude), dim=-1)
-        before = torch.cat((state.before, before), dim=-1)
+        magnitude = torch.cat((state.magnitude, magnitude), dim=1)
+        before = torch.cat((state.before, before), dim=1)
         count = max(0, (audio.shape[-1] - self.n_fft) // self.hop_length + 1)
-        if count == 0:
-            none = before[..., :0]
-            return RefinementState(istft, audio, magnitude, before), none, none.real, none
-        frames = audio.unfold(1, self.n_fft, self.hop_length) * self.istft.window
-        consistent = torch.fft.rfft(frames).transpose(1, 2)
-        ahead = consistent + self.momentum * (consistent - before[..., :count])
-        power = torch.view_as_real(ahead).square().sum(-1)
-        # the gradient of a phase grows without bound as its bin vanishes
-        refined = magnitude[..., :count] * torch.rsqrt(power + 1e-10) * ahead
         rest = RefinementState(
-            istft, audio[:, count * self.hop_length :], magnitude[..., count:], before[..., count:]
+            istft, audio[:, count * self.hop_length :], magnitude[:, count:], before[:, count:]
         )
-        return rest, refined, magnitude[..., :count], consistent
+        magnitude, before = magnitude[:, :count], before[:, :count]
+        if count == 0:
+            return rest, before, magnitude, before
+        consistent = torch.fft.rfft(audio.unfold(1, self.n_fft, self.hop_length) * self.istft.window)
+        ahead = torch.view_as_real(torch.lerp(before, consistent, 1 + self.momentum))
+        # the gradient of a phase grows without bound as its bin vanishes
+        scale = magnitude * torch.rsqrt(power(ahead) + 1e-10)
+        return rest, torch.view_as_complex(ahead * scale.unsqueeze(-1)), magnitude, consistent
+
+
+def power(parts: Tensor) -> Tensor:
+    """Squared size of complex numbers given as real and imaginary parts (..., 2) -> (...)."""
+    real, imaginary = parts.unbind(-1)
+    return torch.addcmul(real * real, imaginary, imaginary)

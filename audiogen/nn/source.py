@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiogen.nn.conv import StreamConv1d
+from audiogen.nn.refinement import power
 
 LOUDEST = 10.0  # log of the most noise beside the pulses: enough for noise alone, and no overflow
 
@@ -106,13 +107,14 @@ def pulse_frames(cycles: Tensor, f0: Tensor, slopes: Tensor, length: int, sample
     cycles, f0, slopes (B, N), float64 -> (B, N, length), float32. The sum of the cosines has a closed form,
     Dirichlet's kernel.
     """
-    times = (torch.arange(length, dtype=torch.float64, device=f0.device) - length // 2) / sample_rate
-    phase = cycles[..., None] + times * (f0[..., None] + 0.5 * slopes[..., None] * times)
-    phase = (phase - phase.round()).float()
-    harmonics = torch.floor(0.5 * sample_rate / f0).float()[..., None]
-    half = torch.sin(math.pi * phase)
-    close = half.abs() < 1e-5
-    kernel = torch.sin(math.pi * (2 * harmonics + 1) * phase) / (2 * half.masked_fill(close, 1.0)) - 0.5
+    times = (torch.arange(length, device=f0.device) - length // 2) / sample_rate
+    cycles, f0, slopes = (value.float().unsqueeze(-1) for value in (cycles, f0, slopes))
+    phase = torch.addcmul(cycles, times, torch.addcmul(f0, slopes, times, value=0.5))
+    phase = math.pi * (phase - phase.round())
+    harmonics = torch.floor(0.5 * sample_rate / f0)
+    half = torch.sin(phase)
+    close = half.abs() < 3e-5
+    kernel = torch.sin((2 * harmonics + 1) * phase) / (2 * half.masked_fill(close, 1.0)) - 0.5
     return torch.where(close, harmonics, kernel) * torch.sqrt(2 / harmonics)
 
 
@@ -145,7 +147,7 @@ class Source(nn.Module):
             : self.NOISE_FRAMES
         ]
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("noise", torch.fft.rfft(frames * window).T.contiguous(), persistent=False)
+        self.register_buffer("noise", torch.fft.rfft(frames * window), persistent=False)
         self.window: Tensor
         self.noise: Tensor
 
@@ -161,23 +163,23 @@ class Source(nn.Module):
         return state._replace(tracker=tracker, f0=f0), scores
 
     def phases(self, state: SourceState, log_noise: Tensor) -> tuple[SourceState, Tensor]:
-        """State, and unit complex numbers (B, W // 2 + 1, n) with the phases of pulses plus noise.
+        """State, and unit complex numbers (B, n, W // 2 + 1) with the phases of pulses plus noise.
 
-        log_noise (B, W // 2 + 1, n): how loud the noise is beside the pulses, bin by bin.
+        log_noise (B, n, W // 2 + 1): how loud the noise is beside the pulses, bin by bin.
         """
-        count = log_noise.shape[-1]
+        count = log_noise.shape[1]
         if count == 0:  # the transform refuses to do nothing
             return state, torch.zeros_like(log_noise, dtype=self.noise.dtype)
         f0 = state.f0[:, :count]
         phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
-        index = (state.position + torch.arange(count, device=f0.device)) % self.noise.shape[1]
-        turns = self.turns(cycles, f0, slopes, self.noise[:, index], log_noise)
+        index = (state.position + torch.arange(count, device=f0.device)) % len(self.noise)
+        turns = self.turns(cycles, f0, slopes, self.noise[index], log_noise)
         return SourceState(state.tracker, state.f0[:, count:], phase, state.position + count), turns
 
     def turns(self, cycles: Tensor, f0: Tensor, slopes: Tensor, noise: Tensor, log_noise: Tensor) -> Tensor:
         """The unit numbers of `phases` from where the pulses are, (B, n) each, and the noise's spectrum."""
         frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate)
-        pulses = torch.fft.rfft(frames * self.window).transpose(1, 2)
-        mixed = pulses + log_noise.clamp(max=LOUDEST).exp() * noise
-        power = torch.view_as_real(mixed).square().sum(-1)
-        return mixed * torch.rsqrt(power + 1e-8)
+        pulses = torch.view_as_real(torch.fft.rfft(frames * self.window))
+        loudness = log_noise.clamp(max=LOUDEST).exp().unsqueeze(-1)
+        mixed = torch.addcmul(pulses, loudness, torch.view_as_real(noise))
+        return torch.view_as_complex(mixed * torch.rsqrt(power(mixed) + 1e-8).unsqueeze(-1))

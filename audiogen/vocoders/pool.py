@@ -177,12 +177,12 @@ class VocosPool:
         for weights, ring in zip(self._blocks, self._rings, strict=True):
             x = convnext_step(x, ring, self._position, slots, weights)
         x = F.layer_norm(x.float(), x.shape[1:], *self._head_norm, self.vocos.head_norm.eps)
-        out = F.linear(x, *self._head).unsqueeze(2)
+        out = F.linear(x, *self._head).unsqueeze(1)
         _, spectrum, noise = self.vocos.read(out)
         if self.vocos.source is not None:
             spectrum = spectrum * self._turns(self.vocos.source, slots, frames, noise)
         self._position.index_add_(0, slots, torch.ones_like(slots, dtype=torch.int64))
-        waves = torch.fft.irfft(spectrum[..., 0], self.vocos.n_fft)
+        waves = torch.fft.irfft(spectrum[:, 0], self.vocos.n_fft)
         return overlap_add(waves, self._audio, self._weight, slots, self.vocos.istft.window)
 
     def _stem_step(self, slots: Tensor, frames: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class VocosPool:
         return F.layer_norm(x, x.shape[1:], *self._stem_norm, self.vocos.stem_norm.eps)
 
     def _turns(self, source: Source, slots: Tensor, frames: Tensor, log_noise: Tensor) -> Tensor:
-        """The source's phases in this frame, as unit complex numbers (B, W // 2 + 1, 1)."""
+        """The source's phases in this frame, as unit complex numbers (B, 1, W // 2 + 1)."""
         before = tuple(state[slots] for state in self._tracker)
         after, scores = source.tracker.stream(before, frames.unsqueeze(2))
         f0 = source.tracker.frequency(scores)
@@ -204,5 +204,5 @@ class VocosPool:
         phase, cycles, slopes = advance(phase, f0, source.hop_length / source.sample_rate)
         for state, value in zip((*self._tracker, *self._phase), (*after, *phase), strict=True):
             state[slots] = value
-        noise = source.noise[:, self._position[slots] % source.noise.shape[1]].T.unsqueeze(2)
+        noise = source.noise[self._position[slots] % len(source.noise)].unsqueeze(1)
         return source.turns(cycles, f0, slopes, noise, log_noise)

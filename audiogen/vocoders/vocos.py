@@ -43,7 +43,7 @@ class Vocos(nn.Module):
     """Log-mel frames to a waveform in one pass at frame rate.
 
     The head predicts magnitude and phase of every STFT bin, the inverse STFT does the upsampling (Siuzdak
-    2023, section 3). n_fft: window of that STFT, a multiple of the hop, which need not be the mels' own.
+    2023, section 3). n_fft: window of that STFT, a multiple of two hops, which need not be the mels' own.
     channels, hidden and blocks size the stack.
 
     causal: convolutions see past frames only. source: for one voice at a time, speech or singing: phases are
@@ -130,24 +130,24 @@ class Vocos(nn.Module):
         refinements, spectrum = self._refine(state, spectrum, magnitude, last)
         istft, audio = self.istft.stream(state.istft, spectrum, last)
         state = VocosState(stem, blocks, source, refinements, istft)
-        return state, VocosOutput(audio[:, None], magnitude, scores)
+        return state, VocosOutput(audio[:, None], magnitude.transpose(1, 2), scores)
 
     def read(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The head's output (B, outputs, n) -> magnitude, spectrum, log of the noise for a source, if any."""
+        """The head's output (B, n, outputs) -> magnitude, spectrum, log of a source's noise, if any."""
         bins = self.n_fft // 2 + 1
-        log_magnitude, phase, noise = torch.tensor_split(out, (bins, 2 * bins), dim=1)
+        log_magnitude, phase, noise = torch.tensor_split(out, (bins, 2 * bins), dim=2)
         magnitude = log_magnitude.clamp(max=LOG_MAX).exp()
         return magnitude, torch.polar(magnitude, phase), noise
 
     def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        """States of stem and blocks, and the head's output (B, outputs, m), float32."""
+        """States of stem and blocks, and the head's output (B, m, outputs), float32."""
         stem, x, _ = self.stem.stream(state.stem, mel, last)
         x = self.stem_norm(x.transpose(1, 2)).transpose(1, 2)
         states = []
         for block, before in zip(self._blocks(), state.blocks, strict=True):
             after, x = block.stream(before, x, last)
             states.append(after)
-        return stem, tuple(states), self.head(self.head_norm(x.transpose(1, 2))).transpose(1, 2).float()
+        return stem, tuple(states), self.head(self.head_norm(x.transpose(1, 2))).float()
 
     def _refine(
         self, state: VocosState, spectrum: Tensor, magnitude: Tensor, last: bool

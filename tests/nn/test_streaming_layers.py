@@ -24,15 +24,15 @@ LAYERS = {
 }
 
 
-def chunks(x, cuts):
+def chunks(x, cuts, dim=-1):
     """The signal cut at random places, some chunks empty."""
-    edges = [0, *sorted(cut % (x.shape[-1] + 1) for cut in cuts), x.shape[-1]]
-    return [x[..., a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    edges = [0, *sorted(cut % (x.shape[dim] + 1) for cut in cuts), x.shape[dim]]
+    return [x.narrow(dim, a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
 
 
-def streamed(layer, x, cuts):
+def streamed(layer, x, cuts, dim=-1):
     state, outputs = layer.init_state(len(x)), []
-    pieces = chunks(x, cuts)
+    pieces = chunks(x, cuts, dim)
     for k, piece in enumerate(pieces):
         state, y, *_ = layer.stream(state, piece, last=k + 1 == len(pieces))
         outputs.append(y)
@@ -75,31 +75,30 @@ def test_a_centred_convolution_is_torch_s():
     assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("n_fft", "hop"), [(64, 32), (64, 16), (96, 32), (128, 16)])
+@pytest.mark.parametrize(("n_fft", "hop"), [(64, 32), (64, 16), (96, 16), (128, 16)])
 @given(cuts=CUTS)
 @settings(max_examples=10, deadline=None)
 def test_the_inverse_stft_is_torch_s_in_any_chunks(n_fft, hop, cuts):
     window = torch.hann_window(n_fft)
-    spectrum = torch.randn(2, n_fft // 2 + 1, 9, dtype=torch.complex64)
-    # the squared Hann window vanishes at a few samples of an even overlap of two; torch asks for more
-    expected = torch.istft(spectrum, n_fft, hop, window=window)
+    spectrum = torch.randn(2, 9, n_fft // 2 + 1, dtype=torch.complex64)
+    expected = torch.istft(spectrum.mT, n_fft, hop, window=window)
     layer = InverseStft(window, hop)
     assert layer(spectrum).shape == (2, 8 * hop)
     assert torch.allclose(layer(spectrum), expected, atol=1e-5)
-    assert torch.allclose(streamed(layer, spectrum, cuts), expected, atol=1e-5)
+    assert torch.allclose(streamed(layer, spectrum, cuts, dim=1), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("n_fft", "hop", "frames"), [(64, 32, 0), (64, 16, 1), (128, 16, 3)])
 def test_the_inverse_stft_states_its_look_ahead(n_fft, hop, frames):
     layer = InverseStft(torch.hann_window(n_fft), hop)
     assert layer.lookahead == frames
-    _, audio = layer.stream(layer.init_state(1), torch.randn(1, n_fft // 2 + 1, 7, dtype=torch.complex64))
+    _, audio = layer.stream(layer.init_state(1), torch.randn(1, 7, n_fft // 2 + 1, dtype=torch.complex64))
     assert audio.shape[-1] == (6 - frames) * hop
 
 
-@pytest.mark.parametrize("n_fft", [48, 100])
+@pytest.mark.parametrize("n_fft", [48, 144, 100])
 def test_a_window_that_does_not_fit_the_hop_is_refused(n_fft):
-    with pytest.raises(ValueError, match=rf"{n_fft} samples is no multiple of hop_length 48"):
+    with pytest.raises(ValueError, match=rf"{n_fft} samples is no multiple of twice hop_length 48"):
         InverseStft(torch.hann_window(n_fft), 48)
 
 
@@ -110,18 +109,18 @@ def test_an_iteration_of_griffin_lim_is_the_same_in_any_chunks(n_fft, hop, cuts)
     """And it is synthesis, analysis, momentum, the wanted magnitudes: torch's transforms say so."""
     window, momentum = torch.hann_window(n_fft), 0.3
     layer = PhaseRefinement(window, hop, momentum)
-    spectrum, before = torch.randn(2, 2, n_fft // 2 + 1, 15, dtype=torch.complex64)
-    magnitude = torch.rand(2, n_fft // 2 + 1, 15)
-    audio = torch.istft(spectrum, n_fft, hop, window=window)
-    consistent = torch.stft(audio, n_fft, hop, window=window, return_complex=True, pad_mode="constant")
+    spectrum, before = torch.randn(2, 2, 15, n_fft // 2 + 1, dtype=torch.complex64)
+    magnitude = torch.rand(2, 15, n_fft // 2 + 1)
+    audio = torch.istft(spectrum.mT, n_fft, hop, window=window)
+    consistent = torch.stft(audio, n_fft, hop, window=window, return_complex=True, pad_mode="constant").mT
     ahead = consistent + momentum * (consistent - before)
     expected = torch.polar(magnitude, ahead.angle())
     state, found = layer.init_state(2), []
-    pieces = zip(*(chunks(x, cuts) for x in (spectrum, magnitude, before)), strict=True)
+    pieces = zip(*(chunks(x, cuts, 1) for x in (spectrum, magnitude, before)), strict=True)
     for k, piece in enumerate(pieces):
         state, *out = layer.stream(state, *piece, last=k == len(cuts))
         found.append(out)
-    refined, magnitudes, again = (torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
+    refined, magnitudes, again = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
     assert torch.equal(magnitudes, magnitude)
     assert torch.allclose(again, consistent, atol=1e-4)
     assert torch.allclose(refined, expected, atol=1e-3)
@@ -129,9 +128,8 @@ def test_an_iteration_of_griffin_lim_is_the_same_in_any_chunks(n_fft, hop, cuts)
 
 def test_a_consistent_spectrum_needs_no_refinement():
     window = torch.hann_window(64)
-    spectrum = torch.stft(
-        torch.randn(1, 320), 64, 16, window=window, return_complex=True, pad_mode="constant"
-    )
+    audio = torch.randn(1, 320)
+    spectrum = torch.stft(audio, 64, 16, window=window, return_complex=True, pad_mode="constant").mT
     layer = PhaseRefinement(window, 16)
     _, refined, _, again = layer.stream(layer.init_state(1), spectrum, spectrum.abs(), spectrum, last=True)
     assert torch.allclose(refined, spectrum, atol=1e-4)
