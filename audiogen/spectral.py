@@ -8,13 +8,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+MEL_SCALES = ("slaney", "htk")
+
 
 @dataclass(frozen=True)
 class MelSpec:
     """Every number of a log-mel front end; saved with the weights, compared before two models meet.
 
-    The magnitude spectrogram is centred with reflected edges: T samples give T // hop_length + 1 frames.
-    Filters are Slaney's; the logarithm is natural, of magnitudes floored at `floor`.
+    center: frame n lies around sample n hop_length, and T samples give T // hop_length + 1 frames; otherwise
+    around the middle of its hop, and T samples give T // hop_length frames (as HiFi-GAN's and BigVGAN's front
+    ends). Both reflect the edges. mel_scale: "slaney" or "htk"; mel_norm: "slaney" for filters of equal area,
+    None for triangles of height one. epsilon joins the power below the square root; the logarithm is natural,
+    of filtered magnitudes of at least `floor`. Raises ValueError for a value that makes no front end.
     """
 
     sample_rate: int = 16000
@@ -25,6 +30,21 @@ class MelSpec:
     f_min: float = 0.0
     f_max: float = 8000.0
     floor: float = 1e-5
+    mel_scale: str = "slaney"
+    mel_norm: str | None = "slaney"
+    center: bool = True
+    epsilon: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if self.mel_scale not in MEL_SCALES:
+            raise ValueError(f"mel_scale {self.mel_scale!r} is unknown; use {' or '.join(MEL_SCALES)}")
+        if self.mel_norm not in (None, "slaney"):
+            raise ValueError(f"mel_norm {self.mel_norm!r} is unknown; use slaney or None")
+        if not self.center and (self.n_fft - self.hop_length) % 2:
+            raise ValueError(
+                f"center=False pads (n_fft - hop_length) / 2, and {self.n_fft} - {self.hop_length} is "
+                "odd; choose both even"
+            )
 
     @property
     def frame_rate(self) -> float:
@@ -41,7 +61,7 @@ class MelSpec:
 
 @lru_cache(maxsize=8)
 def mel_filters(spec: MelSpec) -> Tensor:
-    """Slaney-normalised triangular filters (n_mels, n_fft // 2 + 1)."""
+    """Triangular filters (n_mels, n_fft // 2 + 1), float32."""
     from torchaudio.functional import melscale_fbanks
 
     filters: Tensor = melscale_fbanks(
@@ -50,23 +70,27 @@ def mel_filters(spec: MelSpec) -> Tensor:
         spec.f_max,
         spec.n_mels,
         spec.sample_rate,
-        norm="slaney",
-        mel_scale="slaney",
+        norm=spec.mel_norm,
+        mel_scale=spec.mel_scale,
     )
     return filters.T.contiguous()
 
 
 def magnitude(wav: Tensor, spec: MelSpec) -> Tensor:
-    """wav (B, T) -> STFT magnitudes (B, n_fft // 2 + 1, N), N = T // hop_length + 1.
+    """wav (B, T) -> STFT magnitudes (B, n_fft // 2 + 1, N), N = T // hop_length + 1, or without 1 uncentred.
 
-    Shorter signals than half a window are padded with zeros, since they cannot be reflected.
+    Signals too short to be reflected, of half a window at most, are padded with zeros.
     """
-    short = spec.n_fft // 2 + 1 - wav.shape[-1]
+    edge = spec.n_fft // 2 if spec.center else (spec.n_fft - spec.hop_length) // 2
+    short = (edge + 1 if spec.center else max(edge + 1, spec.hop_length)) - wav.shape[-1]
     if short > 0:
         wav = torch.nn.functional.pad(wav, (0, short))
+    if not spec.center:
+        wav = torch.nn.functional.pad(wav, (edge, edge), mode="reflect")
     window = torch.hann_window(spec.win_length, device=wav.device, dtype=wav.dtype)
-    stft = torch.stft(wav, spec.n_fft, spec.hop_length, spec.win_length, window, return_complex=True)
-    return torch.view_as_real(stft).square().sum(-1).add(1e-12).sqrt()  # finite gradient at silence
+    sizes = (spec.n_fft, spec.hop_length, spec.win_length)
+    stft = torch.stft(wav, *sizes, window, center=spec.center, return_complex=True)
+    return torch.view_as_real(stft).square().sum(-1).add(spec.epsilon).sqrt()  # finite gradient at silence
 
 
 def log_mel(magnitudes: Tensor, spec: MelSpec) -> Tensor:
@@ -76,5 +100,5 @@ def log_mel(magnitudes: Tensor, spec: MelSpec) -> Tensor:
 
 
 def mel_spectrogram(wav: Tensor, spec: MelSpec) -> Tensor:
-    """wav (B, T) in [-1, 1] -> log-mel (B, n_mels, N), N = T // hop_length + 1."""
+    """wav (B, T) in [-1, 1] -> log-mel (B, n_mels, N), N as `magnitude` says."""
     return log_mel(magnitude(wav, spec), spec)
