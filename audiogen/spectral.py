@@ -64,16 +64,17 @@ def mel_filters(spec: MelSpec) -> Tensor:
     """Triangular filters (n_mels, n_fft // 2 + 1), float32."""
     from torchaudio.functional import melscale_fbanks
 
-    filters: Tensor = melscale_fbanks(
-        spec.n_fft // 2 + 1,
-        spec.f_min,
-        spec.f_max,
-        spec.n_mels,
-        spec.sample_rate,
-        norm=spec.mel_norm,
-        mel_scale=spec.mel_scale,
-    )
-    return filters.T.contiguous()
+    with torch.inference_mode(False):  # the cached filters must also serve training
+        filters: Tensor = melscale_fbanks(
+            spec.n_fft // 2 + 1,
+            spec.f_min,
+            spec.f_max,
+            spec.n_mels,
+            spec.sample_rate,
+            norm=spec.mel_norm,
+            mel_scale=spec.mel_scale,
+        )
+        return filters.T.contiguous()
 
 
 def magnitude(wav: Tensor, spec: MelSpec) -> Tensor:

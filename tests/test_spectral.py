@@ -117,3 +117,12 @@ def test_front_ends_saved_before_there_was_a_choice_are_today_s_default():
 def test_a_front_end_that_is_none_is_refused(field, value, message):
     with pytest.raises(ValueError, match=message):
         MelSpec(**{"center": False, field: value})
+
+
+def test_filters_first_used_in_inference_serve_training_too():
+    spec = MelSpec(n_mels=17)
+    with torch.inference_mode():
+        mel_spectrogram(torch.zeros(1, 2000), spec)
+    wav = torch.randn(1, 2000, requires_grad=True)
+    mel_spectrogram(wav, spec).sum().backward()
+    assert wav.grad.any()

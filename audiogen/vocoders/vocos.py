@@ -66,7 +66,7 @@ class Vocos(nn.Module):
             if source
             else None
         )
-        self.istft = InverseStft(window, mel_spec.hop_length)
+        self.istft = InverseStft(window, mel_spec.hop_length, center=mel_spec.center)
 
     @property
     def lookahead(self) -> int:
@@ -80,7 +80,7 @@ class Vocos(nn.Module):
         return 1000 * self.lookahead / self.mel_spec.frame_rate
 
     def decode(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, N), N >= 2 -> waveform (B, 1, (N - 1) hop_length)."""
+        """mel (B, n_mels, N), N >= 2 -> waveform (B, 1, (N - 1) hop_length); N hops if uncentred."""
         return self.stream(self.init_state(len(mel)), mel, last=True)[1]
 
     forward = decode
