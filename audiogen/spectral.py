@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -82,15 +83,23 @@ def magnitude(wav: Tensor, spec: MelSpec) -> Tensor:
 
     Signals too short to be reflected, of half a window at most, are padded with zeros.
     """
+    return _magnitude(_with_edges(wav, spec), spec)
+
+
+def _with_edges(wav: Tensor, spec: MelSpec) -> Tensor:
+    """wav (B, T) with what the first and the last frames see beyond its edges."""
     edge = spec.n_fft // 2 if spec.center else (spec.n_fft - spec.hop_length) // 2
     short = (edge + 1 if spec.center else max(edge + 1, spec.hop_length)) - wav.shape[-1]
     if short > 0:
         wav = torch.nn.functional.pad(wav, (0, short))
-    if not spec.center:
-        wav = torch.nn.functional.pad(wav, (edge, edge), mode="reflect")
+    return torch.nn.functional.pad(wav, (edge, edge), mode="reflect")
+
+
+def _magnitude(wav: Tensor, spec: MelSpec) -> Tensor:
+    """STFT magnitudes of the frames that lie in wav (B, T) as a whole."""
     window = torch.hann_window(spec.win_length, device=wav.device, dtype=wav.dtype)
     sizes = (spec.n_fft, spec.hop_length, spec.win_length)
-    stft = torch.stft(wav, *sizes, window, center=spec.center, return_complex=True)
+    stft = torch.stft(wav, *sizes, window, center=False, return_complex=True)
     return torch.view_as_real(stft).square().sum(-1).add(spec.epsilon).sqrt()  # finite gradient at silence
 
 
@@ -103,3 +112,14 @@ def log_mel(magnitudes: Tensor, spec: MelSpec) -> Tensor:
 def mel_spectrogram(wav: Tensor, spec: MelSpec) -> Tensor:
     """wav (B, T) in [-1, 1] -> log-mel (B, n_mels, N), N as `magnitude` says."""
     return log_mel(magnitude(wav, spec), spec)
+
+
+def mel_chunks(wav: Tensor, spec: MelSpec, frames: int) -> Iterator[Tensor]:
+    """`mel_spectrogram` of wav (B, T) in pieces (B, n_mels, <= frames), for recordings of any length."""
+    wav = _with_edges(wav, spec)
+    total = (wav.shape[-1] - spec.n_fft) // spec.hop_length + 1
+    for first in range(0, total, frames):
+        count = min(frames, total - first)
+        start = first * spec.hop_length
+        piece = wav[:, start : start + (count - 1) * spec.hop_length + spec.n_fft]
+        yield log_mel(_magnitude(piece, spec), spec)

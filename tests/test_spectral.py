@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchaudio
 
-from audiogen.spectral import MelSpec, magnitude, mel_filters, mel_spectrogram
+from audiogen.spectral import MelSpec, magnitude, mel_chunks, mel_filters, mel_spectrogram
 
 SPEC = MelSpec()
 
@@ -126,3 +126,13 @@ def test_filters_first_used_in_inference_serve_training_too():
     wav = torch.randn(1, 2000, requires_grad=True)
     mel_spectrogram(wav, spec).sum().backward()
     assert wav.grad.any()
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("samples", [100, 5000, 5120])
+def test_pieces_of_a_spectrogram_joined_are_the_whole(center, samples):
+    spec = MelSpec(center=center)
+    wav = torch.randn(2, samples)
+    pieces = list(mel_chunks(wav, spec, 7))
+    assert all(piece.shape[-1] <= 7 for piece in pieces)
+    assert torch.allclose(torch.cat(pieces, dim=-1), mel_spectrogram(wav, spec), atol=1e-6)

@@ -1,4 +1,4 @@
-"""Vocoder training: a Vocos generator against waveform discriminators."""
+"""Vocoder training: a generator, Vocos unless told otherwise, against waveform discriminators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from audiogen.spectral import MelSpec, mel_spectrogram
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
-from audiogen.vocoders.vocos import Vocos
+from audiogen.vocoders.build import build_generator
 
 
 class Vocoder(L.LightningModule):
@@ -30,8 +30,9 @@ class Vocoder(L.LightningModule):
     Then adversarially.
 
     mel_spec: fields of `MelSpec`. causal, source and the sizes: see `Vocos`; a source also learns the F0 of
-    the data. adversarial_from: optimiser step at which the discriminators join (negative: never).
-    The released weights hold the generator alone.
+    the data. kind: vocos, or hifigan or bigvgan with the arguments `generator` (see `HiFiGan`, `BigVGan`) in
+    the place of those of `Vocos`. adversarial_from: optimiser step at which the discriminators join
+    (negative: never). The released weights hold the generator alone.
     """
 
     def __init__(
@@ -56,12 +57,18 @@ class Vocoder(L.LightningModule):
         weight_features: float = 2.0,
         weight_f0: float = 1.0,
         warmup_steps: int = 200,
+        kind: str = "vocos",
+        generator: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.mel_spec = MelSpec(**(mel_spec or {}))
         self.sample_rate = self.mel_spec.sample_rate
-        self.generator = Vocos(self.mel_spec, channels, hidden, blocks, n_fft, causal=causal, source=source)
+        options = generator or {}
+        if kind == "vocos":
+            sizes = {"channels": channels, "hidden": hidden, "blocks": blocks, "n_fft": n_fft}
+            options = {**sizes, "causal": causal, "source": source, **options}
+        self.generator = build_generator(kind, self.mel_spec, options)
         self.discriminators = Discriminators(periods, n_ffts, discriminator_channels)
         self.loss_specs = resolutions(self.mel_spec)
 
@@ -83,8 +90,26 @@ class Vocoder(L.LightningModule):
         self.load_state_dict(state, strict=True)
 
     def decode(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, N) -> waveform (B, 1, (N - 1) hop_length)."""
+        """mel (B, n_mels, N) -> waveform (B, 1, T), as long as `MelVocoder` says."""
         return self.generator.decode(mel)
+
+    @property
+    def lookahead(self) -> int | None:
+        """Frames beyond the next one that the audio up to a frame waits for."""
+        return self.generator.lookahead
+
+    @property
+    def lookahead_ms(self) -> float | None:
+        """The same in milliseconds."""
+        return self.generator.lookahead_ms
+
+    def init_state(self, batch: int) -> Any:
+        """The start of `batch` streams."""
+        return self.generator.init_state(batch)
+
+    def stream(self, state: Any, mel: Tensor, last: bool = False) -> tuple[Any, Tensor]:
+        """The next frames (B, n_mels, n) -> state, the audio (B, 1, T) that is complete."""
+        return self.generator.stream(state, mel, last)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the generator's loss and, once they have joined.
@@ -98,7 +123,7 @@ class Vocoder(L.LightningModule):
         stft, mel = spectral_losses(fake, real, self.loss_specs)
         self.log_dict({"train/stft": stft, "train/mel": mel}, prog_bar=True)
         loss = self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * mel
-        if self.generator.source is not None and scores is not None:
+        if scores is not None:
             f0 = self.generator.source.tracker.loss(scores, batch["f0"])
             self.log("train/f0", f0, prog_bar=True)
             loss = loss + self.hparams["weight_f0"] * f0

@@ -18,8 +18,8 @@ class BigVGan(UpsamplingGenerator):
     """BigVGAN's generator; the defaults are the sizes of the paper (Lee et al. 2023, Table 5, 112M weights).
 
     own_height: SnakeBeta, otherwise Snake; log_scale: of their parameters. tanh: bounds the samples, which
-    otherwise are clipped; last_bias: of the last convolution (BigVGAN-v2 has neither). The other arguments are
-    those of `UpsamplingGenerator`.
+    are clipped without; last_bias: of the last convolution (BigVGAN-v2 has neither). For the other arguments
+    see `UpsamplingGenerator`.
     """
 
     def __init__(

@@ -35,6 +35,12 @@ class GriffinLim(nn.Module):
 
     def decode(self, mel: Tensor) -> Tensor:
         """mel (B, n_mels, N), N >= 4 -> waveform (B, 1, (N - 1) hop_length); N hops if uncentred."""
+        spec, frames = self.mel_spec, mel.shape[-1]
+        if (frames - spec.center) * spec.hop_length <= spec.n_fft // 2:  # its edges could not be reflected
+            raise ValueError(
+                f"{frames} frames are too few for Griffin-Lim; give at least "
+                f"{spec.n_fft // 2 // spec.hop_length + 1 + spec.center}"
+            )
         magnitudes = (self.inverse_filters @ mel.exp()).clamp(min=0)
         phase = (
             torch.rand(magnitudes.shape[1:], generator=torch.Generator().manual_seed(0)).to(mel)

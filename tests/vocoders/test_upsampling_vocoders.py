@@ -223,3 +223,11 @@ def test_griffin_lim_inverts_an_uncentred_front_end():
     assert again.shape == mel.shape
     loud = mel > -4
     assert (mel - again)[loud].abs().mean() < 0.25
+
+
+@pytest.mark.parametrize(("center", "frames"), [(True, 4), (False, 3)])
+def test_griffin_lim_asks_for_enough_frames(center, frames):
+    vocoder = GriffinLim(MelSpec(center=center), 1)
+    assert vocoder.decode(torch.zeros(1, 80, frames)).shape[-1] == 3 * 256
+    with pytest.raises(ValueError, match=rf"{frames - 1} frames are too few .* at least {frames}"):
+        vocoder.decode(torch.zeros(1, 80, frames - 1))
