@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 import audiogen
 from audiogen.files import replacing
+from audiogen.spectral import MelSpec
 from audiogen.systems import SYSTEMS
 
 WEIGHTS = "model.safetensors"
@@ -72,6 +74,40 @@ def load(
     return system.eval()
 
 
+def load_vocoder(name: str | os.PathLike[str], device: str | torch.device = "cpu") -> Any:
+    """A vocoder alone, in eval mode on `device`; "griffin-lim" inverts the default front end.
+
+    Raises UnknownModel for a model that is none; otherwise as `load`.
+    """
+    if name == GRIFFIN_LIM:
+        return _griffin_lim(MelSpec(), resolve_device(device))
+    vocoder = load(name, device)
+    if not hasattr(vocoder, "decode"):
+        raise UnknownModel(f"{str(name)!r} is no vocoder; use a vocoder such as vocos-16k, or {GRIFFIN_LIM}")
+    return vocoder
+
+
+def import_vocoder(
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None = None,
+    layout: str | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> Any:
+    """Write the vocoder of an official release (`vocoders.importers`) as a file that `load` takes -> it.
+
+    notes: see `save`. Raises ValueError and OSError for files that are no such release.
+    """
+    from audiogen.systems.vocoder import Vocoder
+    from audiogen.vocoders.importers import import_vocoder as read_release
+
+    found = read_release(checkpoint, config, layout)
+    system = Vocoder(mel_spec=asdict(found.mel_spec), kind=found.kind, generator=found.options)
+    system.load_release_state({f"generator.{key}": t for key, t in found.generator.state_dict().items()})
+    save(system, output, {"layout": found.kind, **(notes or {})})
+    return system.eval()
+
+
 def resolve_device(device: str | torch.device) -> torch.device:
     """The device of that name; "auto" is CUDA where there is one. Raises ValueError for one not there."""
     if str(device) == "auto":
@@ -86,11 +122,12 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def save(system: Any, path: str | os.PathLike[str]) -> None:
+def save(system: Any, path: str | os.PathLike[str], notes: Mapping[str, str] | None = None) -> None:
     """Write weights, hyper-parameters and system name to one safetensors file, atomically.
 
     The system needs `hparams` of plain values, as Lightning's save_hyperparameters leaves them. An attached
-    vocoder is left out: it has a file of its own, and its name stands in the hyper-parameters.
+    vocoder is left out: it has a file of its own, and its name stands in the hyper-parameters. notes: further
+    metadata by name, such as the licence; nothing reads them but people.
     """
     try:
         hparams = json.dumps(dict(system.hparams))
@@ -99,7 +136,12 @@ def save(system: Any, path: str | os.PathLike[str]) -> None:
             f"the hyper-parameters of {type(system).__name__} are not plain values: {error}"
         ) from error
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in release_state(system).items()}
-    metadata = {"audiogen": audiogen.__version__, "system": system_key(system), "hparams": hparams}
+    metadata = {
+        **(notes or {}),
+        "audiogen": audiogen.__version__,
+        "system": system_key(system),
+        "hparams": hparams,
+    }
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata)
 
@@ -198,12 +240,16 @@ def _load_vocoder(name: str | os.PathLike[str], system: Any, device: torch.devic
     from audiogen.vocoders import require_same_spec
 
     if name == GRIFFIN_LIM:
-        from audiogen.vocoders.griffin_lim import GriffinLim
-
-        return GriffinLim(system.mel_spec).to(device).eval()
+        return _griffin_lim(system.mel_spec, device)
     path = locate(name)
     vocoder, _ = _build(path)
     if not hasattr(vocoder, "decode"):
         raise UnknownModel(f"{str(name)!r} is no vocoder; use a vocoder such as vocos-16k, or {GRIFFIN_LIM}")
     require_same_spec(system.mel_spec, vocoder.mel_spec)
     return vocoder.to(device).eval()
+
+
+def _griffin_lim(mel_spec: MelSpec, device: torch.device) -> Any:
+    from audiogen.vocoders.griffin_lim import GriffinLim
+
+    return GriffinLim(mel_spec).to(device).eval()

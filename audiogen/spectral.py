@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+MEL_SCALES = ("slaney", "htk")
+
 
 @dataclass(frozen=True)
 class MelSpec:
     """Every number of a log-mel front end; saved with the weights, compared before two models meet.
 
-    The magnitude spectrogram is centred with reflected edges: T samples give T // hop_length + 1 frames.
-    Filters are Slaney's; the logarithm is natural, of magnitudes floored at `floor`.
+    center: frame n lies around sample n hop_length, and T samples give T // hop_length + 1 frames; otherwise
+    around the middle of its hop, and T samples give T // hop_length frames (as HiFi-GAN's and BigVGAN's front
+    ends). Both reflect the edges. mel_scale: "slaney" or "htk"; mel_norm: "slaney" for filters of equal area,
+    None for triangles of height one. epsilon joins the power below the square root; the logarithm is natural,
+    of filtered magnitudes of at least `floor`. Raises ValueError for a value that makes no front end.
     """
 
     sample_rate: int = 16000
@@ -25,6 +31,21 @@ class MelSpec:
     f_min: float = 0.0
     f_max: float = 8000.0
     floor: float = 1e-5
+    mel_scale: str = "slaney"
+    mel_norm: str | None = "slaney"
+    center: bool = True
+    epsilon: float = 1e-12
+
+    def __post_init__(self) -> None:
+        if self.mel_scale not in MEL_SCALES:
+            raise ValueError(f"mel_scale {self.mel_scale!r} is unknown; use {' or '.join(MEL_SCALES)}")
+        if self.mel_norm not in (None, "slaney"):
+            raise ValueError(f"mel_norm {self.mel_norm!r} is unknown; use slaney or None")
+        if not self.center and (self.n_fft - self.hop_length) % 2:
+            raise ValueError(
+                f"center=False pads (n_fft - hop_length) / 2, and {self.n_fft} - {self.hop_length} is "
+                "odd; choose both even"
+            )
 
     @property
     def frame_rate(self) -> float:
@@ -41,32 +62,45 @@ class MelSpec:
 
 @lru_cache(maxsize=8)
 def mel_filters(spec: MelSpec) -> Tensor:
-    """Slaney-normalised triangular filters (n_mels, n_fft // 2 + 1)."""
+    """Triangular filters (n_mels, n_fft // 2 + 1), float32."""
     from torchaudio.functional import melscale_fbanks
 
-    filters: Tensor = melscale_fbanks(
-        spec.n_fft // 2 + 1,
-        spec.f_min,
-        spec.f_max,
-        spec.n_mels,
-        spec.sample_rate,
-        norm="slaney",
-        mel_scale="slaney",
-    )
-    return filters.T.contiguous()
+    with torch.inference_mode(False):  # the cached filters must also serve training
+        filters: Tensor = melscale_fbanks(
+            spec.n_fft // 2 + 1,
+            spec.f_min,
+            spec.f_max,
+            spec.n_mels,
+            spec.sample_rate,
+            norm=spec.mel_norm,
+            mel_scale=spec.mel_scale,
+        )
+        return filters.T.contiguous()
 
 
 def magnitude(wav: Tensor, spec: MelSpec) -> Tensor:
-    """wav (B, T) -> STFT magnitudes (B, n_fft // 2 + 1, N), N = T // hop_length + 1.
+    """wav (B, T) -> STFT magnitudes (B, n_fft // 2 + 1, N), N = T // hop_length + 1, or without 1 uncentred.
 
-    Shorter signals than half a window are padded with zeros, since they cannot be reflected.
+    Signals too short to be reflected, of half a window at most, are padded with zeros.
     """
-    short = spec.n_fft // 2 + 1 - wav.shape[-1]
+    return _magnitude(_with_edges(wav, spec), spec)
+
+
+def _with_edges(wav: Tensor, spec: MelSpec) -> Tensor:
+    """wav (B, T) with what the first and the last frames see beyond its edges."""
+    edge = spec.n_fft // 2 if spec.center else (spec.n_fft - spec.hop_length) // 2
+    short = (edge + 1 if spec.center else max(edge + 1, spec.hop_length)) - wav.shape[-1]
     if short > 0:
         wav = torch.nn.functional.pad(wav, (0, short))
+    return torch.nn.functional.pad(wav, (edge, edge), mode="reflect")
+
+
+def _magnitude(wav: Tensor, spec: MelSpec) -> Tensor:
+    """STFT magnitudes of the frames that lie in wav (B, T) as a whole."""
     window = torch.hann_window(spec.win_length, device=wav.device, dtype=wav.dtype)
-    stft = torch.stft(wav, spec.n_fft, spec.hop_length, spec.win_length, window, return_complex=True)
-    return torch.view_as_real(stft).square().sum(-1).add(1e-12).sqrt()  # finite gradient at silence
+    sizes = (spec.n_fft, spec.hop_length, spec.win_length)
+    stft = torch.stft(wav, *sizes, window, center=False, return_complex=True)
+    return torch.view_as_real(stft).square().sum(-1).add(spec.epsilon).sqrt()  # finite gradient at silence
 
 
 def log_mel(magnitudes: Tensor, spec: MelSpec) -> Tensor:
@@ -76,5 +110,16 @@ def log_mel(magnitudes: Tensor, spec: MelSpec) -> Tensor:
 
 
 def mel_spectrogram(wav: Tensor, spec: MelSpec) -> Tensor:
-    """wav (B, T) in [-1, 1] -> log-mel (B, n_mels, N), N = T // hop_length + 1."""
+    """wav (B, T) in [-1, 1] -> log-mel (B, n_mels, N), N as `magnitude` says."""
     return log_mel(magnitude(wav, spec), spec)
+
+
+def mel_chunks(wav: Tensor, spec: MelSpec, frames: int) -> Iterator[Tensor]:
+    """`mel_spectrogram` of wav (B, T) in pieces (B, n_mels, <= frames), for recordings of any length."""
+    wav = _with_edges(wav, spec)
+    total = (wav.shape[-1] - spec.n_fft) // spec.hop_length + 1
+    for first in range(0, total, frames):
+        count = min(frames, total - first)
+        start = first * spec.hop_length
+        piece = wav[:, start : start + (count - 1) * spec.hop_length + spec.n_fft]
+        yield log_mel(_magnitude(piece, spec), spec)

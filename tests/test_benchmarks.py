@@ -164,3 +164,39 @@ def test_the_new_words_are_mostly_new():
     assert shares["everyday_sentences"]["recordings"][0] > 0.5
     assert shares["unseen_sentences"]["all"][0] > 0.5
     assert len(read_manifest(BENCHMARKS / "unseen_sentences.csv")) == 75
+
+
+def test_parity_is_the_largest_difference_over_the_largest_sample():
+    """A HiFi-GAN beside its own import, and beside one that adds a tenth of the peak to a sample."""
+    import vocoder_parity
+
+    from audiogen.spectral import mel_spectrogram
+    from audiogen.vocoders.build import build_generator
+    from audiogen.vocoders.layouts import LAYOUTS
+
+    sizes = {"upsample_initial_channel": 8, "resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]]}
+    config = {**vocoder_parity.SIZES, **sizes, "upsample_rates": [16, 16], "upsample_kernel_sizes": [32, 32]}
+    layout = LAYOUTS["hifigan"]
+    spec, options = layout.settings(config)
+    generator = build_generator("hifigan", spec, options)
+    for parameter in generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    state = {layout.official_name(name, options): t for name, t in generator.state_dict().items()}
+
+    def decode(mel, change=0.0):
+        wav = generator.decode(mel)[:, 0]
+        wav[:, 100] += change * wav.abs().max()
+        return wav
+
+    for change in (0.0, 0.1):
+        official = vocoder_parity.Official(
+            config,
+            {"generator": state},
+            lambda mel, change=change: decode(mel, change),
+            lambda wav: mel_spectrogram(wav, spec) + 0.25,
+        )
+        row = vocoder_parity.compare(official, 12)
+        assert row["frames"] == 12
+        assert row["waveform"] == pytest.approx(change, rel=0.2, abs=1e-6)
+        assert row["streamed"] == pytest.approx(row["waveform"], abs=1e-5)
+        assert row["log_mel"] == pytest.approx(0.25, abs=1e-5)

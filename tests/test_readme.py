@@ -1,5 +1,6 @@
 """Every command of README runs, and its numbers are the measured ones."""
 
+import json
 import os
 import re
 import shlex
@@ -66,6 +67,22 @@ def fake_fluidsynth(folder):
     (folder / "fluidsynth").chmod(0o755)
 
 
+def write_release(folder):
+    """A tiny HiFi-GAN as its authors save it: g_02500000 and config.json."""
+    channels, state = 4, {}
+    shapes = {"conv_pre": (channels, 80, 7), "ups.0": (channels, channels // 2, 512), "conv_post": (1, 2, 7)}
+    for k in range(2):
+        shapes |= {f"resblocks.0.convs{k + 1}.0": (2, 2, 3)}
+    for name, shape in shapes.items():
+        state |= {f"{name}.weight_v": torch.randn(shape), f"{name}.weight_g": torch.ones(shape[0], 1, 1)}
+        state[f"{name}.bias"] = torch.zeros(shape[1] if name == "ups.0" else shape[0])
+    torch.save({"generator": state}, folder / "g_02500000")
+    config = {"resblock": "1", "upsample_rates": [256], "upsample_kernel_sizes": [512], "hop_size": 256}
+    config |= {"upsample_initial_channel": channels, "resblock_kernel_sizes": [3], "num_mels": 80}
+    config |= {"resblock_dilation_sizes": [[1]], "n_fft": 1024, "win_size": 1024, "sampling_rate": 22050}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, prepared):
     """A folder with what the commands name: configs, a corpus in DIR, a tiny checkpoint for a long run."""
@@ -78,6 +95,8 @@ def workplace(tmp_path_factory, prepared):
         write_audio(folder / "DIR" / "en" / "flac" / f"p{i}.flac", utter(text, i)[0][None], 16000)
         rows.append(f"p{i}|{text}|{text}")
     (folder / "DIR" / "en" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    write_audio(folder / "recording.wav", utter(TEXTS[0], 0)[0][None].repeat(1, 4), 16000)
+    write_release(folder)
     (folder / "sentences.txt").write_text("\n".join(SECOND_VOICE) + "\n")
     (folder / "DIR" / "bank.sf2").touch()
     programs = fake_flite(folder / "bin")

@@ -37,6 +37,10 @@ VERBS = {
     "normalize": Verb(
         "audiogen.cli.normalize:normalize", "Show the words and phones that a text is spoken as."
     ),
+    "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
+    "import-vocoder": Verb(
+        "audiogen.cli.import_vocoder:import_vocoder", "Make a model of an official vocoder release."
+    ),
     "evaluate": Verb(
         "audiogen.cli.evaluate:evaluate", "Measure quality: error rates, distances to recordings."
     ),

@@ -169,7 +169,8 @@ class Session:
         """Speak and write every job, fill the report -> exit code. Finished files stay whatever happens."""
         loaded = time.perf_counter()
         code = OK
-        with _progress(self.request, self.console) as progress:
+        shown = self.request.progress and not self.request.quiet
+        with progress_bar(self.console, shown=shown) as progress:
             task = progress.add_task("speaking", total=len(jobs))
             try:
                 for item, error in self._outcomes(jobs):
@@ -254,8 +255,8 @@ class Session:
             self.console.print(f"{len(failed)} of {wanted} items failed: {', '.join(failed)}")
 
 
-def _progress(request: Request, console: Console) -> Progress:
-    """A bar on stderr, where somebody looks at it."""
+def progress_bar(console: Console, *, shown: bool) -> Progress:
+    """A bar on stderr, where somebody looks at it, if it is to be shown at all."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -263,5 +264,4 @@ def _progress(request: Request, console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    shown = request.progress and not request.quiet and sys.stderr.isatty()
-    return Progress(*columns, console=console, disable=not shown, transient=True)
+    return Progress(*columns, console=console, disable=not (shown and sys.stderr.isatty()), transient=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,8 +28,9 @@ class StreamConv1d(nn.Conv1d):
         dilation: int = 1,
         groups: int = 1,
         causal: bool = False,
+        bias: bool = True,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, dilation=dilation, groups=groups)
+        super().__init__(in_channels, out_channels, kernel_size, dilation=dilation, groups=groups, bias=bias)
         span = dilation * (kernel_size - 1)
         self.lookahead = 0 if causal else span // 2
         self.lookback = span - self.lookahead
@@ -63,3 +66,48 @@ class StreamConv1d(nn.Conv1d):
         for k in range(1, len(taps)):
             y.addcmul_(x[:, k * self.dilation[0] :][:, :count], taps[k])
         return y.transpose(1, 2)
+
+
+class OverlapState(NamedTuple):
+    """sums (B, C, K - S): outputs later inputs still add to. skip: outputs before the first to be dropped."""
+
+    sums: Tensor
+    skip: int
+
+
+class StreamConvTranspose1d(nn.ConvTranspose1d):
+    """A transposed convolution that gives `rate` outputs for an input, for whole signals and for chunks.
+
+    Its kernel lies centred over the outputs of an input, so that `lookahead` = (kernel_size - rate) / 2
+    outputs wait for further inputs. Chunks are added where they overlap. Raises ValueError for a kernel that
+    cannot be centred or leaves holes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, rate: int) -> None:
+        if kernel_size < rate or (kernel_size - rate) % 2:
+            raise ValueError(
+                f"kernel {kernel_size} is shorter than rate {rate} or longer by an odd number; use {2 * rate}"
+            )
+        self.rate = rate
+        self.lookahead = (kernel_size - rate) // 2
+        super().__init__(in_channels, out_channels, kernel_size, rate, padding=self.lookahead)
+
+    def init_state(self, batch: int) -> OverlapState:
+        """Nothing yet."""
+        return OverlapState(
+            self.weight.new_zeros(batch, self.out_channels, 2 * self.lookahead), self.lookahead
+        )
+
+    def stream(self, state: OverlapState, x: Tensor, last: bool = False) -> tuple[OverlapState, Tensor]:
+        """The next inputs (B, C_in, n), n >= 0 -> state, the outputs (B, C_out, m) that are complete."""
+        done = x.shape[-1] * self.rate
+        sums = F.pad(state.sums, (0, done))
+        if done:  # the operator refuses to do nothing
+            sums = sums + F.conv_transpose1d(x, self.weight, None, self.rate)
+        rest = sums[..., done:]
+        if last:
+            done += self.lookahead
+        out = sums[..., state.skip : done]
+        if self.bias is not None:
+            out = out + self.bias[:, None]
+        return OverlapState(rest, max(0, state.skip - done)), out

@@ -17,24 +17,32 @@ class IstftState(NamedTuple):
 
 
 class InverseStft(nn.Module):
-    """Windowed overlap-add of a centred STFT, normalised by the summed squared window (Griffin & Lim 1984).
+    """Windowed overlap-add of an STFT, normalised by the summed squared window (Griffin & Lim 1984).
 
-    Spectra are (B, N, W // 2 + 1), frames first, as the transform wants them. N frames give (N - 1)
-    hop_length samples, as `torch.istft` does; window (W,), W a multiple of two hops. A sample waits for
-    `lookahead` frames beyond the next one.
+    Spectra are (B, N, W // 2 + 1), frames first, as the transform wants them. center: N frames, centred on
+    multiples of hop_length, give (N - 1) hop_length samples, as `torch.istft` does; otherwise each is centred
+    on a hop of its own and they give N hop_length samples. window (W,), W a multiple of two hops. A sample
+    waits for `lookahead` frames beyond the next one.
     """
 
-    def __init__(self, window: Tensor, hop_length: int) -> None:
+    def __init__(self, window: Tensor, hop_length: int, *, center: bool = True) -> None:
         super().__init__()
         if len(window) % (2 * hop_length):
             raise ValueError(
                 f"a window of {len(window)} samples is no multiple of twice hop_length {hop_length}; "
                 f"choose n_fft as {2 * hop_length}, {4 * hop_length} ..."
             )
+        if not center and (len(window) - hop_length) % 2:
+            raise ValueError(
+                f"frames of {len(window)} samples cannot be centred on hops of {hop_length}: choose both even"
+            )
         self.hop_length = hop_length
         self.n_fft = len(window)
         self.overlap = self.n_fft // hop_length
-        self.lookahead = self.overlap // 2 - 1
+        self.skip = self.n_fft // 2 if center else (self.n_fft - hop_length) // 2
+        # samples at the end that wait for no frame; centred, the last frame gives nothing beyond its centre
+        self.tail = self.n_fft // 2 - hop_length if center else self.skip
+        self.lookahead = self.overlap // 2 - 1 if center else -(-self.skip // hop_length) - 1
         self.register_buffer("window", window, persistent=False)
         # row k: what the first k stretches of a hop of the squared window sum to
         sums = F.pad(window.square().view(self.overlap, hop_length).cumsum(0), (0, 0, 1, 0))
@@ -43,7 +51,7 @@ class InverseStft(nn.Module):
         self.sums: Tensor
 
     def forward(self, spectrum: Tensor) -> Tensor:
-        """Complex (B, N, W // 2 + 1), N >= 2 -> waveform (B, (N - 1) hop_length)."""
+        """Complex (B, N, W // 2 + 1), N >= 2 -> waveform (B, (N - 1) hop_length), or N hops uncentred."""
         return self.stream(self.init_state(len(spectrum)), spectrum, last=True)[1]
 
     def init_state(self, batch: int) -> IstftState:
@@ -58,13 +66,12 @@ class InverseStft(nn.Module):
             frames = torch.fft.irfft(spectrum, self.n_fft) * self.window
             audio = self._add(audio, frames)
         end = state.position + count
-        hops = count
-        if last:  # no frame comes after: the tail is complete, up to the last frame's centre
-            hops += self.overlap // 2 - 1
+        done = count * self.hop_length + (self.tail if last else 0)
+        hops = -(-done // self.hop_length)
         out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length)
         out = out / self._weight(state.position, hops, end if last else None).clamp(min=1e-11)
-        skip = max(0, self.n_fft // 2 - state.position * self.hop_length)  # before the first frame's centre
-        return IstftState(audio[:, count * self.hop_length :], end), out.flatten(1)[:, skip:]
+        skip = max(0, self.skip - state.position * self.hop_length)
+        return IstftState(audio[:, count * self.hop_length :], end), out.flatten(1)[:, skip:done]
 
     def _weight(self, start: int, hops: int, frames: int | None) -> Tensor:
         """Summed squared windows (hops, hop_length) from hop `start` on; frames: their number in all."""

@@ -32,16 +32,18 @@ class PhaseRefinement(nn.Module):
     are (B, N, W // 2 + 1), as in `InverseStft`.
     """
 
-    def __init__(self, window: Tensor, hop_length: int, momentum: float = 0.5) -> None:
+    def __init__(
+        self, window: Tensor, hop_length: int, momentum: float = 0.5, *, center: bool = True
+    ) -> None:
         super().__init__()
-        self.istft = InverseStft(window, hop_length)
+        self.istft = InverseStft(window, hop_length, center=center)
         self.n_fft, self.hop_length, self.momentum = len(window), hop_length, momentum
-        self.lookahead = self.istft.lookahead + self.n_fft // 2 // hop_length
+        self.lookahead = self.istft.overlap - 1
 
     def init_state(self, batch: int) -> RefinementState:
         """The start of a stream: silence before the first frame."""
         window = self.istft.window
-        silence = window.new_zeros(batch, self.n_fft // 2)
+        silence = window.new_zeros(batch, self.istft.skip)
         none = window.new_zeros(batch, 0, self.n_fft // 2 + 1)
         return RefinementState(self.istft.init_state(batch), silence, none, none.to(torch.complex64))
 
@@ -54,7 +56,7 @@ class PhaseRefinement(nn.Module):
         of the last iteration; the new one is returned for the next.
         """
         istft, audio = self.istft.stream(state.istft, spectrum, last)
-        audio = torch.cat((state.audio, F.pad(audio, (0, self.n_fft // 2)) if last else audio), dim=-1)
+        audio = torch.cat((state.audio, F.pad(audio, (0, self.istft.skip)) if last else audio), dim=-1)
         magnitude = torch.cat((state.magnitude, magnitude), dim=1)
         before = torch.cat((state.before, before), dim=1)
         count = max(0, (audio.shape[-1] - self.n_fft) // self.hop_length + 1)

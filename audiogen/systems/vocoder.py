@@ -1,4 +1,4 @@
-"""Vocoder training: a Vocos generator against waveform discriminators."""
+"""Vocoder training: a generator, Vocos unless told otherwise, against waveform discriminators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from audiogen.spectral import MelSpec, magnitude, mel_spectrogram
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
-from audiogen.vocoders.vocos import Vocos
+from audiogen.vocoders.build import build_generator
+from audiogen.vocoders.vocos import Vocos, VocosOutput
 
 
 class Vocoder(L.LightningModule):
@@ -29,10 +30,11 @@ class Vocoder(L.LightningModule):
 
     Then adversarially.
 
-    mel_spec: fields of `MelSpec`. causal, source, refinements and the sizes: see `Vocos`; a source also
-    learns the F0 of the data. weight_magnitude: of the recording's magnitudes as the head's own aim, which
-    refinements lean on. adversarial_from: optimiser step at which the discriminators join (negative: never).
-    The released weights hold the generator alone.
+    mel_spec: fields of `MelSpec`. kind: vocos, or hifigan or bigvgan with the arguments `generator` (see
+    `HiFiGan`, `BigVGan`) in the place of those of `Vocos`: causal, source, refinements and the sizes. A
+    source also learns the F0 of the data. weight_magnitude: of the recording's magnitudes as the head's own
+    aim, which refinements lean on. adversarial_from: optimiser step at which the discriminators join
+    (negative: never). The released weights hold the generator alone.
     """
 
     def __init__(
@@ -59,22 +61,18 @@ class Vocoder(L.LightningModule):
         weight_magnitude: float = 0.0,
         weight_f0: float = 1.0,
         warmup_steps: int = 200,
+        kind: str = "vocos",
+        generator: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.mel_spec = MelSpec(**(mel_spec or {}))
         self.sample_rate = self.mel_spec.sample_rate
-        self.generator = Vocos(
-            self.mel_spec,
-            channels,
-            hidden,
-            blocks,
-            n_fft,
-            causal=causal,
-            source=source,
-            refinements=refinements,
-        )
-        self.head_spec = replace(self.mel_spec, n_fft=n_fft, win_length=n_fft)
+        options = generator or {}
+        if kind == "vocos":
+            sizes = {"channels": channels, "hidden": hidden, "blocks": blocks, "n_fft": n_fft}
+            options = {**sizes, "causal": causal, "source": source, "refinements": refinements, **options}
+        self.generator = build_generator(kind, self.mel_spec, options)
         self.discriminators = Discriminators(periods, n_ffts, discriminator_channels)
         self.loss_specs = resolutions(self.mel_spec)
 
@@ -96,8 +94,26 @@ class Vocoder(L.LightningModule):
         self.load_state_dict(state, strict=True)
 
     def decode(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, N) -> waveform (B, 1, (N - 1) hop_length)."""
+        """mel (B, n_mels, N) -> waveform (B, 1, T), as long as `MelVocoder` says."""
         return self.generator.decode(mel)
+
+    @property
+    def lookahead(self) -> int | None:
+        """Frames beyond the next one that the audio up to a frame waits for."""
+        return self.generator.lookahead
+
+    @property
+    def lookahead_ms(self) -> float | None:
+        """The same in milliseconds."""
+        return self.generator.lookahead_ms
+
+    def init_state(self, batch: int) -> Any:
+        """The start of `batch` streams."""
+        return self.generator.init_state(batch)
+
+    def stream(self, state: Any, mel: Tensor, last: bool = False) -> tuple[Any, Tensor]:
+        """The next frames (B, n_mels, n) -> state, the audio (B, 1, T) that is complete."""
+        return self.generator.stream(state, mel, last)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the generator's loss and, once they have joined.
@@ -105,22 +121,31 @@ class Vocoder(L.LightningModule):
         The discriminators' (each trains its own weights).
         """
         real = batch["wav"]
-        output = self.generator.synthesize(mel_spectrogram(real, self.mel_spec))
-        fake = output.audio[:, 0]
+        mel = mel_spectrogram(real, self.mel_spec)
+        output = self.generator.synthesize(mel) if isinstance(self.generator, Vocos) else None
+        fake = (self.decode(mel) if output is None else output.audio)[:, 0]
         real = real[:, : fake.shape[-1]]
-        stft, mel = spectral_losses(fake, real, self.loss_specs)
-        self.log_dict({"train/stft": stft, "train/mel": mel}, prog_bar=True)
-        loss = self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * mel
+        stft, distance = spectral_losses(fake, real, self.loss_specs)
+        self.log_dict({"train/stft": stft, "train/mel": distance}, prog_bar=True)
+        loss = self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * distance
+        if output is not None:
+            loss = loss + self.inner_losses(output, real, batch)
+        if 0 <= self.hparams["adversarial_from"] <= self.global_step:
+            loss = loss + self.adversarial_losses(real, fake)
+        return loss
+
+    def inner_losses(self, output: VocosOutput, real: Tensor, batch: dict[str, Any]) -> Tensor:
+        """What Vocos makes on the way to its waveform, against real (B, T) -> scalar."""
+        loss = real.new_zeros(())
         if weight := self.hparams["weight_magnitude"]:
-            magnitudes = magnitude_loss(output.magnitude, magnitude(real, self.head_spec))
+            spec = replace(self.mel_spec, n_fft=self.generator.n_fft, win_length=self.generator.n_fft)
+            magnitudes = magnitude_loss(output.magnitude, magnitude(real, spec))
             self.log("train/magnitude", magnitudes, prog_bar=True)
             loss = loss + weight * magnitudes
-        if self.generator.source is not None and output.f0_scores is not None:
+        if output.f0_scores is not None:
             f0 = self.generator.source.tracker.loss(output.f0_scores, batch["f0"])
             self.log("train/f0", f0, prog_bar=True)
             loss = loss + self.hparams["weight_f0"] * f0
-        if 0 <= self.hparams["adversarial_from"] <= self.global_step:
-            loss = loss + self.adversarial_losses(real, fake)
         return loss
 
     def adversarial_losses(self, real: Tensor, fake: Tensor) -> Tensor:

@@ -12,6 +12,10 @@ from audiogen.spectral import MelSpec
 class MelVocoder(Protocol):
     """What every vocoder offers.
 
+    The waveform is as long as the frames of its front end say: (N - 1) hop_length samples from N frames that
+    are centred (`MelSpec.center`), N hop_length samples from N that are not, so that sample t of a copy is
+    sample t of the recording.
+
     The chunks of a stream, joined, are the waveform of `decode`. lookahead: frames beyond the next one that
     the audio up to a frame waits for; None: it waits for the last frame. lookahead_ms: the same as time.
     """

@@ -77,8 +77,11 @@ class Vocos(nn.Module):
         self.source = (
             Source(mel_spec.n_mels, window, hop, mel_spec.sample_rate, causal=causal) if source else None
         )
-        self.refinements = nn.ModuleList(PhaseRefinement(window, hop) for _ in range(refinements))
-        self.istft = InverseStft(window, hop)
+        center = mel_spec.center
+        self.refinements = nn.ModuleList(
+            PhaseRefinement(window, hop, center=center) for _ in range(refinements)
+        )
+        self.istft = InverseStft(window, hop, center=center)
 
     @property
     def lookahead(self) -> int:
@@ -92,7 +95,7 @@ class Vocos(nn.Module):
         return 1000 * self.lookahead / self.mel_spec.frame_rate
 
     def decode(self, mel: Tensor) -> Tensor:
-        """mel (B, n_mels, N), N >= 2 -> waveform (B, 1, (N - 1) hop_length)."""
+        """mel (B, n_mels, N), N >= 2 -> waveform (B, 1, (N - 1) hop_length); N hops if uncentred."""
         return self.synthesize(mel).audio
 
     forward = decode

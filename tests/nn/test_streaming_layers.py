@@ -88,6 +88,30 @@ def test_the_inverse_stft_is_torch_s_in_any_chunks(n_fft, hop, cuts):
     assert torch.allclose(streamed(layer, spectrum, cuts, dim=1), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("n_fft", "hop"), [(64, 32), (64, 16), (96, 16), (128, 16)])
+@given(cuts=CUTS)
+@settings(max_examples=10, deadline=None)
+def test_frames_on_hops_of_their_own_give_their_hops(n_fft, hop, cuts):
+    """The inverse of an STFT of a signal padded by half of window less hop is the signal, to its edges."""
+    window = torch.hann_window(n_fft)
+    wav = torch.randn(2, 9 * hop)
+    edge = (n_fft - hop) // 2
+    spectrum = torch.stft(
+        torch.nn.functional.pad(wav, (edge, edge)),
+        n_fft,
+        hop,
+        n_fft,
+        window,
+        center=False,
+        return_complex=True,
+    ).mT
+    layer = InverseStft(window, hop, center=False)
+    assert torch.allclose(layer(spectrum), wav, atol=1e-5)
+    assert torch.allclose(streamed(layer, spectrum, cuts, dim=1), wav, atol=1e-5)
+    _, audio = layer.stream(layer.init_state(2), spectrum)
+    assert 0 <= audio.shape[-1] - (8 - layer.lookahead) * hop < hop
+
+
 @pytest.mark.parametrize(("n_fft", "hop", "frames"), [(64, 32, 0), (64, 16, 1), (128, 16, 3)])
 def test_the_inverse_stft_states_its_look_ahead(n_fft, hop, frames):
     layer = InverseStft(torch.hann_window(n_fft), hop)
@@ -134,6 +158,11 @@ def test_a_consistent_spectrum_needs_no_refinement():
     _, refined, _, again = layer.stream(layer.init_state(1), spectrum, spectrum.abs(), spectrum, last=True)
     assert torch.allclose(refined, spectrum, atol=1e-4)
     assert torch.allclose(again, spectrum, atol=1e-4)
+
+
+def test_frames_that_cannot_be_centred_on_hops_are_refused():
+    with pytest.raises(ValueError, match="90 samples cannot be centred on hops of 45"):
+        InverseStft(torch.hann_window(90), 45, center=False)
 
 
 @pytest.mark.parametrize("causal", [False, True])
