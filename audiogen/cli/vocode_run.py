@@ -222,10 +222,10 @@ def read_mels(path: Path, spec: MelSpec, frames: int, timer: StageTimer) -> Iter
     pieces = mel_chunks(wav, spec, frames)
     while True:
         with timer.stage("acoustic"):
-            piece = next(pieces, None)
-        if piece is None:
+            made = next(pieces, None)
+        if made is None:
             return
-        yield piece
+        yield made
 
 
 def open_mel(path: Path, spec: MelSpec) -> np.ndarray[Any, Any]:
