@@ -33,6 +33,35 @@ def f0_contour(wav: Tensor) -> NDArray[np.float64]:
     return np.where(voiced, f0, np.nan)
 
 
+def periodicity(wav: Tensor) -> NDArray[np.float64]:
+    """Probability of voicing of wav (T,) at 16 kHz, every 10 ms -> (T // 160 + 1,), by probabilistic YIN."""
+    from librosa import pyin
+
+    _, _, probability = pyin(
+        wav.numpy(),
+        fmin=F0_MIN_HZ,
+        fmax=F0_MAX_HZ,
+        sr=SAMPLE_RATE,
+        frame_length=FRAME_LENGTH,
+        hop_length=HOP_LENGTH,
+        resolution=0.25,  # the probability sums over all pitches: their grid hardly matters
+    )
+    return np.asarray(probability, dtype=np.float64)
+
+
+def periodicity_errors(reference: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+    """RMSE of two courses of voicing (N,), and the F1 score of `other` for voiced frames, above one half.
+
+    After Morrison et al. 2022 (CARGAN), section 4. Without voiced frames in either F1 is 1.
+    """
+    frames = min(len(reference), len(other))
+    a, b = reference[:frames], other[:frames]
+    hits = float(((a > 0.5) & (b > 0.5)).sum())
+    misses = float(((a > 0.5) != (b > 0.5)).sum())
+    f1 = 2 * hits / (2 * hits + misses) if hits + misses else 1.0
+    return float(np.sqrt(np.square(a - b).mean())), f1
+
+
 @dataclass(frozen=True)
 class PitchErrors:
     """Sums over the cells of a path, from which the errors of an item or of a whole corpus follow.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiogen.nn.snake import half_band_taps
+from audiogen.kernels.snake import filter_taps
 from audiogen.spectral import MelSpec, mel_filters
 
 Config = Mapping[str, Any]
@@ -191,7 +191,7 @@ def upsampling_name(name: str, options: Config, up: str) -> str:
 def bigvgan_constant(name: str, mel_spec: MelSpec) -> Tensor | None:
     """The filters that BigVGAN saves with its weights."""
     if name.endswith((".upsample.filter", ".downsample.lowpass.filter")):
-        return torch.tensor(half_band_taps())[None, None]
+        return torch.tensor(filter_taps())[None, None]
     return None
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from audiogen.metrics.pitch import f0_contour, pitch_errors
+from audiogen.metrics.pitch import f0_contour, periodicity, periodicity_errors, pitch_errors
 
 NAN = math.nan
 
@@ -68,3 +68,17 @@ def test_nothing_voiced_is_nan_not_zero():
     assert math.isnan(errors.rmse_cents)
     assert math.isnan(errors.rmse_hz)
     assert errors.voicing_error == 0
+
+
+def test_a_tone_is_periodic_and_noise_is_not():
+    t = torch.arange(16000) / 16000
+    assert periodicity(torch.sin(2 * torch.pi * 200 * t))[20:-20].min() > 0.8
+    noise = torch.randn(16000, generator=torch.Generator().manual_seed(0))
+    assert periodicity(noise).mean() < 0.2
+
+
+def test_periodicity_errors_count_frames():
+    rmse, f1 = periodicity_errors(np.array([1.0, 1.0, 1.0, 0.0]), np.array([1.0, 0.0, 1.0, 0.0]))
+    assert rmse == pytest.approx(0.5)
+    assert f1 == pytest.approx(4 / 5)  # two hits, one miss
+    assert periodicity_errors(np.zeros(3), np.zeros(5)) == (0.0, 1.0)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from audiogen.kernels.snake import antialiased_snake, filter_taps
 from audiogen.nn.conv import StreamConv1d, StreamConvTranspose1d
-from audiogen.nn.snake import AntialiasedSnake, antialiased_snake, half_band_taps
+from audiogen.nn.snake import AntialiasedSnake
 from audiogen.nn.streams import Chain, Crop, Mean, Pointwise, Residual
 
 torch.manual_seed(0)
@@ -133,12 +134,12 @@ def test_the_taps_are_scipys_kaiser_window_times_a_sinc():
     attenuation = scipy.signal.kaiser_atten(6, 1.2)  # half the filter, a transition of 1.2 of Nyquist
     window = np.kaiser(12, scipy.signal.kaiser_beta(attenuation))
     taps = window * np.sinc((np.arange(12) - 5.5) / 2)
-    assert np.allclose(half_band_taps(), taps / taps.sum(), atol=1e-7)
+    assert np.allclose(filter_taps(), taps / taps.sum(), atol=1e-7)
 
 
 def naive_snake(x, alpha, beta):
     """Zeros between the values, a filter, the activation, the filter again, every second value."""
-    taps = np.array(half_band_taps())
+    taps = np.array(filter_taps())
     wide = np.pad(x, 10, mode="edge")
     stuffed = np.zeros(2 * len(wide))
     stuffed[::2] = wide

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import audiogen
 from audiogen import hub
 from audiogen.cli import OK, USAGE, main
-from audiogen.nn.snake import antialiased_snake, half_band_taps
+from audiogen.kernels.snake import antialiased_snake, filter_taps
 from audiogen.spectral import MelSpec, mel_filters
 from audiogen.vocoders.importers import import_vocoder
 from audiogen.vocoders.layouts import LayoutError
@@ -79,8 +79,8 @@ def snake_tensors(state, name, channels, config):
     state[f"{name}.act.alpha"] = random(channels).abs() + start
     if config["activation"] == "snakebeta":
         state[f"{name}.act.beta"] = random(channels).abs() + start
-    state[f"{name}.upsample.filter"] = torch.tensor(half_band_taps())[None, None]
-    state[f"{name}.downsample.lowpass.filter"] = torch.tensor(half_band_taps())[None, None]
+    state[f"{name}.upsample.filter"] = torch.tensor(filter_taps())[None, None]
+    state[f"{name}.downsample.lowpass.filter"] = torch.tensor(filter_taps())[None, None]
 
 
 def upsampling_release(config):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from audiogen.nn.snake import antialiased_snake
+from audiogen.kernels.snake import antialiased_snake
 from audiogen.spectral import MelSpec, mel_spectrogram
 from audiogen.vocoders.bigvgan import BigVGan
 from audiogen.vocoders.griffin_lim import GriffinLim
