@@ -67,10 +67,10 @@ class PhaseRefinement(nn.Module):
         if count == 0:
             return rest, before, magnitude, before
         consistent = torch.fft.rfft(audio.unfold(1, self.n_fft, self.hop_length) * self.istft.window)
-        ahead = torch.view_as_real(torch.lerp(before, consistent, 1 + self.momentum))
+        ahead = torch.view_as_real(before).lerp(torch.view_as_real(consistent), 1 + self.momentum)
         # the gradient of a phase grows without bound as its bin vanishes
         scale = magnitude * torch.rsqrt(power(ahead) + 1e-10)
-        return rest, torch.view_as_complex(ahead * scale.unsqueeze(-1)), magnitude, consistent
+        return rest, torch.view_as_complex(ahead) * scale, magnitude, consistent
 
 
 def power(parts: Tensor) -> Tensor:

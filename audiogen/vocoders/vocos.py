@@ -15,6 +15,7 @@ from audiogen.nn.refinement import PhaseRefinement, RefinementState
 from audiogen.nn.source import Source, SourceState
 from audiogen.spectral import MelSpec
 
+PIECE = 64  # frames
 LOG_MAX = math.log(100.0)  # no single bin can explode
 
 
@@ -102,7 +103,8 @@ class Vocos(nn.Module):
 
     def synthesize(self, mel: Tensor) -> VocosOutput:
         """`decode` for training."""
-        return self._stream(self.init_state(len(mel)), mel, last=True)[1]
+        _, audio, magnitudes, scores = self._stream(self.init_state(len(mel)), mel, last=True)
+        return VocosOutput(audio, torch.cat(magnitudes, dim=1).transpose(1, 2), scores)
 
     def init_state(self, batch: int) -> VocosState:
         """The start of `batch` streams."""
@@ -119,21 +121,37 @@ class Vocos(nn.Module):
 
         Joined, the audio is that of `decode`. The last chunk ends the stream.
         """
-        state, output = self._stream(state, mel, last)
-        return state, output.audio
+        state, audio, _, _ = self._stream(state, mel, last)
+        return state, audio
 
-    def _stream(self, state: VocosState, mel: Tensor, last: bool) -> tuple[VocosState, VocosOutput]:
+    def _stream(
+        self, state: VocosState, mel: Tensor, last: bool
+    ) -> tuple[VocosState, Tensor, list[Tensor], Tensor | None]:
+        """State, audio, magnitudes in pieces, scores of the source's tracker."""
         stem, blocks, out = self._stack(state, mel, last)
-        magnitude, spectrum, noise = self.read(out)
         source, scores = state.source, None
         if self.source is not None and source is not None:
             source, scores = self.source.track(source, mel, last)
+        state = VocosState(stem, blocks, source, state.refinements, state.istft)
+        # what follows is bound by memory, and pieces stay in the cache
+        pieces = [out] if torch.is_grad_enabled() else list(torch.split(out, PIECE, dim=1))
+        audio, magnitudes = [], []
+        for k, piece in enumerate(pieces):
+            state, samples, magnitude = self._sound(state, piece, last and k + 1 == len(pieces))
+            audio.append(samples)
+            magnitudes.append(magnitude)
+        return state, torch.cat(audio, dim=1)[:, None], magnitudes, scores
+
+    def _sound(self, state: VocosState, out: Tensor, last: bool) -> tuple[VocosState, Tensor, Tensor]:
+        """The head's output (B, n, outputs) -> state, samples (B, T), magnitudes (B, n, W // 2 + 1)."""
+        magnitude, spectrum, noise = self.read(out)
+        source = state.source
+        if self.source is not None and source is not None:
             source, turns = self.source.phases(source, noise)
             spectrum = spectrum * turns
         refinements, spectrum = self._refine(state, spectrum, magnitude, last)
         istft, audio = self.istft.stream(state.istft, spectrum, last)
-        state = VocosState(stem, blocks, source, refinements, istft)
-        return state, VocosOutput(audio[:, None], magnitude.transpose(1, 2), scores)
+        return state._replace(source=source, refinements=refinements, istft=istft), audio, magnitude
 
     def read(self, out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The head's output (B, n, outputs) -> magnitude, spectrum, log of a source's noise, if any."""
