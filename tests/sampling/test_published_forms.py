@@ -271,14 +271,14 @@ def test_defaults_are_as_documented():
 
 
 def test_a_log_snr_that_falls_again_is_refused():
-    class Wavy(VPCosine):
-        """Its log-SNR rises, falls and rises on the way to the data."""
+    def wavy(self, t):
+        """Rises, falls and rises on the way to the data."""
+        return torch.sin(9 * torch.as_tensor(t, dtype=torch.float64))
 
-        def lam(self, t):
-            return torch.sin(9 * torch.as_tensor(t, dtype=torch.float64))
-
-    with pytest.raises(ValueError, match="a log-SNR that grows"):
-        plans.ddim(Wavy(), [0.9, 0.6, 0.3, 0.15])
+    for path in (VPCosine, SBVE):
+        changed = type("Wavy", (path,), {"lam": wavy})()
+        with pytest.raises(ValueError, match="a log-SNR that grows"):
+            plans.ddim(changed, [1.0, 0.9, 0.6, 0.3])
     with pytest.raises(ValueError, match=r"at t = 1\.0: start the grid"):
         plans.ipndm(VPCosine(), [1.0, 0.5, 0.0])
     with pytest.raises(ValueError, match="gamma must lie"):
