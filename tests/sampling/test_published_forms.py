@@ -277,17 +277,21 @@ def test_a_log_snr_that_falls_again_is_refused():
 
     for path in (VPCosine, SBVE):
         changed = type("Wavy", (path,), {"lam": wavy})()
-        with pytest.raises(ValueError, match="a log-SNR that grows"):
-            plans.ddim(changed, [1.0, 0.9, 0.6, 0.3])
+        for times in ([1.0, 0.9, 0.6, 0.3], [0.52, 0.2, 0.1]):
+            with pytest.raises(ValueError, match="a log-SNR that grows"):
+                plans.ddim(changed, times)
     with pytest.raises(ValueError, match=r"at t = 1\.0: start the grid"):
         plans.ipndm(VPCosine(), [1.0, 0.5, 0.0])
     with pytest.raises(ValueError, match="gamma must lie"):
         plans.bdia(VPCosine(), INNER, gamma=1.5)
 
 
-def test_among_equal_variances_the_nearest_label_wins():
+def test_shifted_labels_are_the_nearest_that_fit_down_to_the_end_of_the_grid():
     """Where the data has the noise's variance every time fits, and every label stays."""
     path = VPCosine()
     plan = plans.ddim(path, grids.uniform_t(5))
     found = shifted_labels(plan, path, [1.0] * 5, data_variance=1.0, window=0.15)
     assert found.tolist() == pytest.approx(plan.labels.tolist(), abs=1.6e-3)
+    cleaner = float(path.alpha(0.08) ** 2 * 0.25 + path.sigma(0.08) ** 2)
+    found = shifted_labels(plan, path, [cleaner] * 5, data_variance=0.25, window=0.15)
+    assert float(found[-1]) == pytest.approx(0.08, abs=1.6e-3)
