@@ -178,6 +178,8 @@ def test_orders_grow_with_the_history_and_fall_as_asked():
     assert orders_used(plans.multistep(path, uniform(8), order=4, end=(3, 2, 2))) == [1, 1, 2, 3, 4, 3, 2, 1]
     # pure noise has no finite log-SNR: its output is no node
     assert orders_used(plans.multistep(path, uniform(6, end=0.1), order=2, end=(2,))) == [1, 1, 2, 2, 2, 2]
+    # nor is what a bridge gives at its start without noise
+    assert orders_used(plans.multistep(SBVE(), [1.0, 0.7, 0.4, 0.1], order=2, end=(2,))) == [1, 1, 2]
     assert orders_used(plans.deis(path, INNER, order=3, end=(2, 1))) == [1, 2, 3, 2, 1]
 
 
@@ -200,6 +202,8 @@ def test_unipc_corrects_every_state_but_those_without_a_finite_log_snr():
 
     assert corrected(plans.unipc(VPCosine(), [*INNER, 0.0])) == [True] * 5
     assert corrected(plans.unipc(VPCosine(), [1.0, 0.6, 0.3, 0.0])) == [False, True]
+    # the three rows of a single step and the state after it are as they are
+    assert corrected(plans.unipc(VPLinear(), INNER, order=3, start=3)) == [False] * 3 + [True] * 3
     bridge = plans.unipc(SBVE(), [1.0, 0.6, 0.3, 0.0])
     assert corrected(bridge) == [False, True]
     assert float(bridge.weights[1, 0, X]) == 1
@@ -265,6 +269,12 @@ def test_defaults_are_as_documented():
     assert plans.predictor_corrector(path, INNER) == plans.predictor_corrector(
         path, INNER, snr=0.5, corrector_steps=1
     )
+    assert plans.ipndm(path, INNER) == plans.ipndm(path, INNER, order=4)
+    assert plans.ghvb(path, INNER) == plans.ghvb(path, INNER, order=2, beta=0.8)
+    assert plans.adams_bashforth(path, INNER) == plans.adams_bashforth(path, INNER, order=2, start=1)
+    assert plans.dpm_solver(path, INNER) == plans.dpm_solver(path, INNER, order=2)
+    assert plans.ddim(path, INNER) == plans.ddim(path, INNER, eta=0.0)
+    assert plans.bdia(path, INNER) == plans.bdia(path, INNER, gamma=1.0)
     jump = plans.teleport(path, 0.9, 0.4)
     assert jump == plans.teleport(path, 0.9, 0.4, data_variance=1.0)
     assert jump.order == 1
