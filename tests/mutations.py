@@ -24,7 +24,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CORE = ("test_plans", "test_identities", "test_edits", "test_recurrence", "test_loop", "test_orders")
+CORE = (
+    "test_published_forms",
+    "test_plans",
+    "test_identities",
+    "test_edits",
+    "test_recurrence",
+    "test_loop",
+    "test_orders",
+)
 TESTS = {
     "plans.common": CORE,
     "plans.first_order": ("test_guidance", *CORE),

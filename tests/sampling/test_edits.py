@@ -32,7 +32,7 @@ def test_head_and_tail_are_the_whole(name, cut):
     """As data, and as runs that hand on their registers: bit for bit."""
     plan = BUILD[name]()
     first, rest = plans.head(plan, cut), plans.tail(plan, cut)
-    assert plans.concat(first, rest) == plan
+    assert plans.concat(first, rest) == plans.concat(plan) == plan
     oracle = Mixture(PATH)
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)[None]
     registers = Registers()

@@ -178,6 +178,8 @@ def test_orders_grow_with_the_history_and_fall_as_asked():
     assert orders_used(plans.multistep(path, uniform(8), order=4, end=(3, 2, 2))) == [1, 1, 2, 3, 4, 3, 2, 1]
     # pure noise has no finite log-SNR: its output is no node
     assert orders_used(plans.multistep(path, uniform(6, end=0.1), order=2, end=(2,))) == [1, 1, 2, 2, 2, 2]
+    # nor is what a bridge gives at its start without noise
+    assert orders_used(plans.multistep(SBVE(), [1.0, 0.7, 0.4, 0.1], order=2, end=(2,))) == [1, 1, 2]
     assert orders_used(plans.deis(path, INNER, order=3, end=(2, 1))) == [1, 2, 3, 2, 1]
 
 
@@ -200,6 +202,8 @@ def test_unipc_corrects_every_state_but_those_without_a_finite_log_snr():
 
     assert corrected(plans.unipc(VPCosine(), [*INNER, 0.0])) == [True] * 5
     assert corrected(plans.unipc(VPCosine(), [1.0, 0.6, 0.3, 0.0])) == [False, True]
+    # the three rows of a single step and the state after it are as they are
+    assert corrected(plans.unipc(VPLinear(), INNER, order=3, start=3)) == [False] * 3 + [True] * 3
     bridge = plans.unipc(SBVE(), [1.0, 0.6, 0.3, 0.0])
     assert corrected(bridge) == [False, True]
     assert float(bridge.weights[1, 0, X]) == 1
@@ -228,10 +232,10 @@ def test_unipc_corrects_every_state_but_those_without_a_finite_log_snr():
     ],
 )
 def test_no_plan_remembers_what_it_never_reads(build):
-    """A slot is a tensor of the size of the state."""
+    """A slot is a tensor of the size of the state: some row reads them all."""
     plan = build(VPLinear(), INNER)
-    read = (plan.weights[..., SLOTS:-1] != 0).flatten(0, 1).any(0)
-    assert read.tolist() == [True] * plan.num_slots
+    read = (plan.weights[..., SLOTS:NOISE] != 0).any(1)
+    assert bool(read.all(1).any())
     assert sorted(set(plan.stores) - {-1}) == list(range(plan.num_slots))
 
 
@@ -265,29 +269,47 @@ def test_defaults_are_as_documented():
     assert plans.predictor_corrector(path, INNER) == plans.predictor_corrector(
         path, INNER, snr=0.5, corrector_steps=1
     )
+    assert plans.ipndm(path, INNER) == plans.ipndm(path, INNER, order=4)
+    assert plans.ghvb(path, INNER) == plans.ghvb(path, INNER, order=2, beta=0.8)
+    assert plans.adams_bashforth(path, INNER) == plans.adams_bashforth(path, INNER, order=2, start=1)
+    assert plans.dpm_solver(path, INNER) == plans.dpm_solver(path, INNER, order=2)
+    assert plans.ddim(path, INNER) == plans.ddim(path, INNER, eta=0.0)
+    assert plans.bdia(path, INNER) == plans.bdia(path, INNER, gamma=1.0)
     jump = plans.teleport(path, 0.9, 0.4)
     assert jump == plans.teleport(path, 0.9, 0.4, data_variance=1.0)
     assert jump.order == 1
 
 
 def test_a_log_snr_that_falls_again_is_refused():
-    class Wavy(VPCosine):
-        """Its log-SNR rises, falls and rises on the way to the data."""
+    def wavy(self, t):
+        """Rises, falls and rises on the way to the data."""
+        return torch.sin(9 * torch.as_tensor(t, dtype=torch.float64))
 
-        def lam(self, t):
-            return torch.sin(9 * torch.as_tensor(t, dtype=torch.float64))
-
-    with pytest.raises(ValueError, match="a log-SNR that grows"):
-        plans.ddim(Wavy(), [0.9, 0.6, 0.3, 0.15])
+    for path in (VPCosine, SBVE):
+        changed = type("Wavy", (path,), {"lam": wavy})()
+        for times in ([1.0, 0.9, 0.6, 0.3], [0.52, 0.2, 0.1]):
+            with pytest.raises(ValueError, match="a log-SNR that grows"):
+                plans.ddim(changed, times)
     with pytest.raises(ValueError, match=r"at t = 1\.0: start the grid"):
         plans.ipndm(VPCosine(), [1.0, 0.5, 0.0])
     with pytest.raises(ValueError, match="gamma must lie"):
         plans.bdia(VPCosine(), INNER, gamma=1.5)
+    with pytest.raises(ValueError, match="beta in"):
+        plans.ghvb(VPCosine(), INNER, beta=1.5)
 
 
-def test_among_equal_variances_the_nearest_label_wins():
+def test_adams_bashforth_of_order_one_is_eulers_method():
+    euler = plans.runge_kutta(VPLinear(), INNER, method="euler", space="t").weights[:, 1]
+    one = plans.adams_bashforth(VPLinear(), INNER, order=1).weights[:, 1]
+    assert torch.allclose(one[:, [X, D]], euler[:, [X, D]], rtol=1e-13, atol=0)
+
+
+def test_shifted_labels_are_the_nearest_that_fit_down_to_the_end_of_the_grid():
     """Where the data has the noise's variance every time fits, and every label stays."""
     path = VPCosine()
     plan = plans.ddim(path, grids.uniform_t(5))
     found = shifted_labels(plan, path, [1.0] * 5, data_variance=1.0, window=0.15)
     assert found.tolist() == pytest.approx(plan.labels.tolist(), abs=1.6e-3)
+    cleaner = float(path.alpha(0.08) ** 2 * 0.25 + path.sigma(0.08) ** 2)
+    found = shifted_labels(plan, path, [cleaner] * 5, data_variance=0.25, window=0.15)
+    assert float(found[-1]) == pytest.approx(0.08, abs=1.6e-3)

@@ -69,7 +69,7 @@ def _multistep(
     check_order(order, start, literature)
     points = knots(path, check_path_grid(path, times))
     orders = step_orders(points, order, end)
-    rows = Rows(history=max(order - 1, 1 if start > 1 else 0))
+    rows = Rows(history=order - 1)
     for n, (s, t) in enumerate(zip(points[:-1], points[1:], strict=True)):
         if orders[n] < start <= room(points, n, order, end):
             exponential_step(rows, path, s, t, SINGLE_STEP[start])
@@ -159,7 +159,7 @@ def unipc(
     points = knots(path, check_path_grid(path, times))
     orders = step_orders(points, order, end)
     single = [orders[n] + 1 < start <= room(points, n, order, end) + 1 for n in range(len(orders))]
-    rows = Rows(history=max(order, 1))
+    rows = Rows(history=order)
     for n, (s, t) in enumerate(zip(points[:-1], points[1:], strict=True)):
         state = rows.x
         if n and not single[n - 1] and not points[n - 1].clean:
