@@ -44,8 +44,19 @@ def tts(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="wav, flac, mp3 or ogg; default: by the file's name.", rich_help_panel=OUTPUT),
+        typer.Option(
+            help="wav, flac, mp3, ogg or pcm (samples alone, signed 16 bit); default: by the file's name.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Write one text chunk by chunk while it is made, to standard output unless -o names a file.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     skip_existing: Annotated[
         bool,
         typer.Option(
@@ -143,6 +154,7 @@ def tts(
         device=device,
         threads=threads,
         batch_size=batch_size,
+        stream=stream,
         fail_fast=fail_fast,
         quiet=quiet,
         progress=not no_progress,

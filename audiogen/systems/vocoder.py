@@ -21,7 +21,7 @@ from audiogen.spectral import MelSpec, magnitude, mel_spectrogram
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
-from audiogen.vocoders.vocos import Vocos
+from audiogen.vocoders.vocos import Vocos, VocosState
 
 
 class Vocoder(L.LightningModule):
@@ -95,9 +95,27 @@ class Vocoder(L.LightningModule):
         del self.discriminators
         self.load_state_dict(state, strict=True)
 
+    @property
+    def lookahead(self) -> int:
+        """Frames beyond the next one that the audio up to a frame waits for."""
+        return self.generator.lookahead
+
+    @property
+    def lookahead_ms(self) -> float:
+        """The same in milliseconds."""
+        return self.generator.lookahead_ms
+
     def decode(self, mel: Tensor) -> Tensor:
         """mel (B, n_mels, N) -> waveform (B, 1, (N - 1) hop_length)."""
         return self.generator.decode(mel)
+
+    def init_state(self, batch: int) -> VocosState:
+        """The start of `batch` streams."""
+        return self.generator.init_state(batch)
+
+    def stream(self, state: VocosState, mel: Tensor, last: bool = False) -> tuple[VocosState, Tensor]:
+        """The next frames (B, n_mels, n), n >= 0 -> state, the audio (B, 1, T) that is complete."""
+        return self.generator.stream(state, mel, last)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the generator's loss and, once they have joined.
