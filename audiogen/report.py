@@ -88,19 +88,20 @@ class PlayOut:
         seconds: length of a chunk's audio; chunks without audio are not noted.
         """
         iterator = iter(chunks)
+        requested = asked = self.clock()
         while True:
-            asked = self.clock()
             try:
                 chunk = next(iterator)
             except StopIteration:
                 return
             if (length := seconds(chunk)) > 0:
-                self._note(asked, self.clock(), length)
+                self._note(requested, asked, self.clock(), length)
             yield chunk
+            asked = self.clock()
 
-    def _note(self, asked: float, ready: float, seconds: float) -> None:
+    def _note(self, requested: float, asked: float, ready: float, seconds: float) -> None:
         if self.first_chunk_seconds is None:
-            self.first_chunk_seconds = ready - asked
+            self.first_chunk_seconds = ready - requested
             self._played = ready
         else:
             self.gaps.append(ready - asked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from audiogen.text.frontend import Sentence
 
 
-@runtime_checkable
 class StreamingSystem(SpeechSystem, Protocol):
     """A system that gives a sentence in chunks."""
 
@@ -94,8 +93,8 @@ def _sentence_chunks(
         yield followed_by_silence(Audio(torch.zeros(1, 0), system.sample_rate), sentence, queued.last), True
         return
     arguments = (queued.seed, queued.speaker, options, timer)
-    if isinstance(system, StreamingSystem):
-        chunks = system.stream_sentence(sentence, *arguments, sizes)
+    if hasattr(system, "stream_sentence"):
+        chunks = cast(StreamingSystem, system).stream_sentence(sentence, *arguments, sizes)
     else:
         chunks = _whole(system, sentence, *arguments)
     finite = timer.each("call", _checked_chunks(chunks))
