@@ -30,8 +30,8 @@ class StdoutPcm:
         self._file = sys.stdout.buffer
 
     def write(self, wav: Tensor) -> None:
-        """Append wav (C, T), clamped to [-1, 1]."""
-        samples = (limit(wav) * 32767).round().short().T.contiguous().numpy()
+        """Append wav (C, T), clamped to [-1, 1], with the scale and rounding of a file's samples."""
+        samples = (limit(wav) * 32768).round().clamp(max=32767).short().T.contiguous().numpy()
         self._file.write(samples.astype("<i2").tobytes())
         self._file.flush()
 
