@@ -30,9 +30,10 @@ class StdoutPcm:
         self._file = sys.stdout.buffer
 
     def write(self, wav: Tensor) -> None:
-        """Append wav (C, T), clamped to [-1, 1], with the scale and rounding of a file's samples."""
-        samples = (limit(wav) * 32768).round().clamp(max=32767).short().T.contiguous().numpy()
-        self._file.write(samples.astype("<i2").tobytes())
+        """Append wav (C, T), clamped to [-1, 1]."""
+        # the upper half of 32 bits: how libsndfile makes the samples of a file, to the last bit
+        samples = (limit(wav).double() * 2**31).round().clamp(max=2**31 - 1).int() >> 16
+        self._file.write(samples.T.contiguous().numpy().astype("<i2").tobytes())
         self._file.flush()
 
     def __enter__(self) -> Self:

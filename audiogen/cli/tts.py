@@ -109,7 +109,10 @@ def tts(
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Sentences spoken together.", rich_help_panel=MACHINE)
+        int,
+        typer.Option(
+            min=1, help="Sentences spoken together; a stream takes one by one.", rich_help_panel=MACHINE
+        ),
     ] = 8,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad item.", rich_help_panel=MACHINE)
