@@ -14,7 +14,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from types import TracebackType
 
-FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS"}
+FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS", "pcm": "PCM_16"}
+HEADERLESS = "pcm"
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,15 @@ class AudioWriter:
                 self._temporary, 0o666 & ~umask
             )  # mkstemp makes it private; a finished file should not be
             target = self._temporary
+        raw = name == HEADERLESS
         self._file = soundfile.SoundFile(
-            target, "w", samplerate=sample_rate, channels=channels, format=name.upper(), subtype=FORMATS[name]
+            target,
+            "w",
+            samplerate=sample_rate,
+            channels=channels,
+            format="RAW" if raw else name.upper(),
+            subtype=FORMATS[name],
+            endian="LITTLE" if raw else None,
         )
 
     def write(self, wav: Tensor) -> None:

@@ -6,19 +6,21 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from audiogen.files import write_text
 
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
+    from rich.table import Table
 
 STAGES = ("text", "acoustic", "vocoder", "io")
+T = TypeVar("T")
 
 
 class StageTimer:
@@ -41,6 +43,17 @@ class StageTimer:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
 
+    def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """The items, with the time that each of them takes to come added to stage `name`."""
+        iterator = iter(items)
+        while True:
+            with self.stage(name):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+
     def _now(self) -> float:
         if self._cuda:
             import torch
@@ -55,11 +68,70 @@ def rtf(compute_seconds: float, audio_seconds: float) -> float | None:
 
 
 @dataclass
+class PlayOut:
+    """A stream as its listener has it, who plays the first chunk at once and then one after another.
+
+    clock: gives seconds. first_chunk_seconds: from the request to the first samples. gaps: seconds that the
+    reader waited for each later chunk, without the time it kept the one before. underruns: chunks that were
+    not finished when those before them had been played; playing goes on with them.
+    """
+
+    clock: Callable[[], float] = time.perf_counter
+    first_chunk_seconds: float | None = None
+    gaps: list[float] = field(default_factory=list)
+    underruns: int = 0
+    _played: float = 0.0  # when all that is ready will have been heard
+
+    def watch(self, chunks: Iterable[T], seconds: Callable[[T], float]) -> Iterator[T]:
+        """The chunks, each noted when it is ready; asking for the first is the request.
+
+        seconds: length of a chunk's audio; chunks without audio are not noted.
+        """
+        iterator = iter(chunks)
+        requested = asked = self.clock()
+        while True:
+            try:
+                chunk = next(iterator)
+            except StopIteration:
+                return
+            if (length := seconds(chunk)) > 0:
+                self._note(requested, asked, self.clock(), length)
+            yield chunk
+            asked = self.clock()
+
+    def _note(self, requested: float, asked: float, ready: float, seconds: float) -> None:
+        if self.first_chunk_seconds is None:
+            self.first_chunk_seconds = ready - requested
+            self._played = ready
+        else:
+            self.gaps.append(ready - asked)
+            self.underruns += ready > self._played
+        self._played = max(ready, self._played) + seconds
+
+
+def stream_totals(streams: Sequence[PlayOut]) -> dict[str, Any]:
+    """first_chunk_ms: median of the streams. chunk_p95_ms: of all gaps. Sums of underruns and chunks."""
+    firsts = [s.first_chunk_seconds for s in streams if s.first_chunk_seconds is not None]
+    gaps = [gap for stream in streams for gap in stream.gaps]
+    return {
+        "first_chunk_ms": _ms(percentile(firsts, 50)),
+        "chunk_p95_ms": _ms(percentile(gaps, 95)),
+        "underruns": sum(stream.underruns for stream in streams),
+        "chunks": len(firsts) + len(gaps),
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+@dataclass
 class ItemReport:
     """What one item cost.
 
     audio_seconds: audio written. stages: seconds by name (STAGES). nfe: network evaluations of the sampler.
     warm: False for items that rode in the first call of the model, which pays for every first-time cost.
+    play_out: how a streamed item arrived.
     """
 
     id: str
@@ -68,6 +140,7 @@ class ItemReport:
     stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     warm: bool = True
     error: str | None = None
+    play_out: PlayOut | None = None
 
     @property
     def compute_seconds(self) -> float:
@@ -85,7 +158,7 @@ class ItemReport:
             self.stages[name] = self.stages.get(name, 0.0) + seconds
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in the JSON report; a failed item also has its "error"."""
+        """As it stands in the JSON report; a failed item also has its "error", a streamed one its chunks."""
         entry: dict[str, Any] = {
             "id": self.id,
             "audio_seconds": self.audio_seconds,
@@ -94,6 +167,8 @@ class ItemReport:
             "nfe": self.nfe,
             "stages": dict(self.stages),
         }
+        if self.play_out is not None:
+            entry |= stream_totals([self.play_out])
         return entry if self.error is None else {**entry, "error": self.error}
 
 
@@ -141,15 +216,20 @@ class Report:
             self.first_item_seconds = seconds
 
     def summary(self) -> dict[str, Any]:
-        """All finished items, then cold (the first call's items plus loading) and warm (the rest) apart."""
+        """All finished items, then cold (the first call's items plus loading) and warm (the rest) apart.
+
+        Streams, if there were any, add their `stream_totals`.
+        """
         done = [item for item in self.items if item.error is None]
         cold = [item for item in done if not item.warm]
+        streams = [item.play_out for item in done if item.play_out is not None]
         return {
             **totals(done),
             "failed": len(self.items) - len(done),
             "first_item_seconds": self.first_item_seconds,
             "cold": totals(cold, self.context.get("load_seconds", 0.0)),
             "warm": totals([item for item in done if item.warm]),
+            **(stream_totals(streams) if streams else {}),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -188,8 +268,23 @@ class Report:
                 table.add_row(f"{label} {summary[name]['items']}", *_cells(summary[name]))
         console = console or StderrConsole(stderr=True)
         console.print(table)
+        if "first_chunk_ms" in summary:
+            console.print(_stream_table(summary))
         load = self.context.get("load_seconds", 0.0)
         console.print(f"loading took {load:.2f} s; RTF = compute / audio, smaller is faster", highlight=False)
+
+
+def _stream_table(sums: Mapping[str, Any]) -> Table:
+    """How the chunks of a stream came."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        "streamed", "first chunk ms", "gap p95 ms", "underruns", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    times = ("-" if sums[key] is None else f"{sums[key]:.1f}" for key in ("first_chunk_ms", "chunk_p95_ms"))
+    table.add_row(f"{sums['chunks']} chunks", *times, str(sums["underruns"]))
+    return table
 
 
 def _cells(sums: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -62,6 +62,8 @@ class SpeechItem:
 class Piece:
     """One spoken sentence of an item, faded at both ends and followed by its silence; or the item's error.
 
+    Of a stream: a chunk of such a sentence, the first with the timings of all of it.
+
     item: index of the item. last: nothing more comes for it. stages: this piece's share of the seconds.
     dropped: characters that could not be spoken. batch: number of the model call it came from, from 0.
     """
@@ -97,7 +99,7 @@ class SpeechSystem(Protocol):
         ...
 
 
-FrontEnd = Callable[[str], "list[Sentence]"]
+FrontEnd = Callable[[str], "Iterable[Sentence]"]
 
 
 def stable_seed(*parts: object) -> int:
@@ -133,7 +135,7 @@ def check_steps(system: SpeechSystem, num_steps: int | None) -> int:
 
 
 @dataclass(frozen=True)
-class _Queued:
+class Queued:
     """A sentence waiting for its batch, or the error that kept a text from becoming sentences."""
 
     item: int
@@ -166,7 +168,7 @@ def speak(
     An item that fails gives one Piece with its error; the others go on.
     """
     failed: set[int] = set()
-    for number, batch in enumerate(_batches(_sentences(system, items, front_end), batch_size)):
+    for number, batch in enumerate(_batches(queue_sentences(system, items, front_end), batch_size)):
         called = iter(_call(system, [queued for queued in batch if queued.voiced], options))
         for queued in batch:
             result, seconds = next(called) if queued.voiced else _unvoiced(system, queued)
@@ -182,26 +184,33 @@ def speak(
                 yield Piece(queued.item, audio, queued.last, None, stages, queued.content.dropped, number)
 
 
-def _sentences(system: SpeechSystem, items: Iterable[SpeechItem], front_end: FrontEnd) -> Iterator[_Queued]:
-    """Texts to queued sentences; a text's time is charged to its first sentence."""
+def queue_sentences(
+    system: SpeechSystem, items: Iterable[SpeechItem], front_end: FrontEnd
+) -> Iterator[Queued]:
+    """Texts to queued sentences, each held until it is known whether another follows."""
     for index, item in enumerate(items):
+        queued: Queued | None = None
         start = time.perf_counter()
+        item_seed = stable_seed(item.seed, item.id)
         try:
             speaker = speaker_index(system, item.speaker)
-            sentences = front_end(item.text)
+            for k, sentence in enumerate(front_end(item.text)):
+                seconds = time.perf_counter() - start
+                if queued is not None:
+                    yield replace(queued, last=False)
+                queued = Queued(index, sentence, seconds, stable_seed(item_seed, k), speaker)
+                start = time.perf_counter()
         except Exception as error:  # any fault of one text, and only of that text
-            yield _Queued(index, error, time.perf_counter() - start)
-            continue
-        seconds = time.perf_counter() - start
-        item_seed = stable_seed(item.seed, item.id)
-        for k, sentence in enumerate(sentences):
-            seed, last = stable_seed(item_seed, k), k + 1 == len(sentences)
-            yield _Queued(index, sentence, 0.0 if k else seconds, seed, speaker, last)
+            if queued is not None:
+                yield replace(queued, last=False)
+            queued = Queued(index, error, time.perf_counter() - start)
+        if queued is not None:
+            yield queued
 
 
-def _batches(queue: Iterator[_Queued], batch_size: int) -> Iterator[list[_Queued]]:
+def _batches(queue: Iterator[Queued], batch_size: int) -> Iterator[list[Queued]]:
     """Groups in order with at most `batch_size` voiced sentences; errors ride along and wait for no one."""
-    batch: list[_Queued] = []
+    batch: list[Queued] = []
     voiced = 0
     for queued in queue:
         batch.append(queued)
@@ -213,14 +222,14 @@ def _batches(queue: Iterator[_Queued], batch_size: int) -> Iterator[list[_Queued
         yield batch
 
 
-def _unvoiced(system: SpeechSystem, queued: _Queued) -> Result:
+def _unvoiced(system: SpeechSystem, queued: Queued) -> Result:
     """What needs no model: an error, or nothing at all before a pause."""
     if isinstance(queued.content, Exception):
         return queued.content, {}
     return Audio(torch.zeros(1, 0), system.sample_rate), {}
 
 
-def _call(system: SpeechSystem, batch: Sequence[_Queued], options: SpeechOptions) -> list[Result]:
+def _call(system: SpeechSystem, batch: Sequence[Queued], options: SpeechOptions) -> list[Result]:
     """One call of the system; if it fails, one call a sentence, so that only the culprit is lost."""
     if not batch:
         return []
@@ -238,7 +247,7 @@ def _call(system: SpeechSystem, batch: Sequence[_Queued], options: SpeechOptions
     vocoder = timer.seconds.get("vocoder", 0.0)
     whole = {"acoustic": timer.seconds["call"] - vocoder, "vocoder": vocoder}
     return [
-        (_checked(audio), {name: share * seconds for name, seconds in whole.items()})
+        (checked(audio), {name: share * seconds for name, seconds in whole.items()})
         for audio, share in zip(audios, _shares(audios), strict=True)
     ]
 
@@ -249,20 +258,25 @@ def _shares(audios: Sequence[Audio]) -> list[float]:
     return [audio.seconds / total if total else 1 / len(audios) for audio in audios]
 
 
-def _checked(audio: Audio) -> Audio | Exception:
+def checked(audio: Audio) -> Audio | Exception:
+    """The audio, or an error if it holds NaN or infinite samples."""
     if bool(torch.isfinite(audio.wav).all()):
         return audio
     return ValueError("the model gave NaN or infinite samples; try another seed or number of steps")
 
 
 def _finish(audio: Audio, sentence: Sentence, last: bool) -> Audio:
-    """Fade both ends and append the silence before what follows: the pause asked for, or a natural gap."""
+    """Fade both ends and append the silence before what follows."""
+    wav = fade_ends(audio.wav, round(FADE_S * audio.sample_rate))
+    return followed_by_silence(replace(audio, wav=wav), sentence, last)
+
+
+def followed_by_silence(audio: Audio, sentence: Sentence, last: bool) -> Audio:
+    """Append the silence that follows a sentence: the pause asked for, or a natural gap."""
     gap = SENTENCE_GAP_S if sentence.text.rstrip().endswith(SENTENCE_ENDS) else CLAUSE_GAP_S
     silence_s = sentence.pause_s or (0.0 if last else gap)
     silence = audio.wav.new_zeros(audio.wav.shape[0], round(silence_s * audio.sample_rate))
-    return replace(
-        audio, wav=torch.cat((fade_ends(audio.wav, round(FADE_S * audio.sample_rate)), silence), dim=-1)
-    )
+    return replace(audio, wav=torch.cat((audio.wav, silence), dim=-1))
 
 
 def fade_ends(wav: Tensor, length: int) -> Tensor:
@@ -300,9 +314,12 @@ def synthesize(
     check_steps(system, options.num_steps)
     item = SpeechItem("0", text, seed, speaker)
     front_end = TextFrontEnd(system.language, lexicon)
-    pieces = []
-    for piece in speak(system, [item], options, front_end=front_end, batch_size=batch_size):
-        if piece.audio is None:
-            raise piece.error or AssertionError("a piece holds audio or an error")
-        pieces.append(piece.audio)
-    return join(pieces)
+    pieces = speak(system, [item], options, front_end=front_end, batch_size=batch_size)
+    return join([audio_of(piece) for piece in pieces])
+
+
+def audio_of(piece: Piece) -> Audio:
+    """The audio of a piece. Raises its error."""
+    if piece.audio is None:
+        raise piece.error or AssertionError("a piece holds audio or an error")
+    return piece.audio

@@ -11,6 +11,7 @@ from audiogen.systems import SYSTEMS
 from audiogen.text.frontend import NothingToSay, Sentence, Token, Word
 
 SAMPLES_PER_TOKEN = 200
+SAMPLES_PER_FRAME = 20
 
 
 def front_end(text):
@@ -60,6 +61,14 @@ class FakeSpeech(nn.Module):
                 raise RuntimeError("poisoned")
         with timer.stage("vocoder"):
             return [self._tone(*each, options) for each in zip(sentences, seeds, speakers, strict=True)]
+
+    def stream_sentence(self, sentence, seed, speaker, options, timer, sizes):
+        (audio,) = self.synthesize_sentences([sentence], [seed], [speaker], options, timer)
+        timings, start, length = audio.timings, 0, audio.wav.shape[-1]
+        while start < length:
+            stop = start + SAMPLES_PER_FRAME * next(sizes)
+            yield Audio(audio.wav[:, start:stop], self.sample_rate, timings), stop >= length
+            timings, start = (), stop
 
     def _tone(self, sentence, seed, speaker, options):
         samples = int(SAMPLES_PER_TOKEN * len(sentence.tokens) / options.speed)

@@ -123,7 +123,7 @@ def test_long_standard_output_streams_with_an_open_header(capfdbinary):
     out = capfdbinary.readouterr().out
     assert out[4:8] == b"\xff\xff\xff\xff"
     samples = np.frombuffer(out[44:], "<i2")
-    np.testing.assert_allclose(samples / 32767, expected(SpeechItem("0", "abc/de")), atol=1e-4)
+    np.testing.assert_allclose(samples / 32768, expected(SpeechItem("0", "abc/de")), atol=1e-4)
 
 
 def test_overshoot_is_clamped_and_never_wraps(monkeypatch, capfdbinary):

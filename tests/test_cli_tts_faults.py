@@ -93,7 +93,7 @@ def test_quiet_keeps_errors_and_lost_characters(capsys):
         (["ab", "-o", "a.wav", "--threads", "0"], "threads"),
         (["ab", "-o", "a.xyz"], "unknown audio format 'xyz'"),
         (["ab", "-o", "a.wav", "--format", "xyz"], "unknown audio format 'xyz'"),
-        (["ab", "-o", "-", "--format", "flac"], "WAV only"),
+        (["ab", "-o", "-", "--format", "flac"], "WAV or PCM only"),
         (["ab", "-o", "-", "--timestamps", "json"], "beside an audio file"),
         (["ab", "-o", "a.wav", "--timestamps", "t.txt"], "t.txt"),
         (["ab", "-o", "a.wav", "--out-dir", "o"], "choose one"),

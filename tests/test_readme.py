@@ -83,6 +83,12 @@ def write_release(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def fake_aplay(folder):
+    """A program `aplay` beside the others that hears its input to the end, and refuses what is no WAV."""
+    (folder / "aplay").write_text('#!/bin/sh\ncat > heard.wav && [ "$(head -c 4 heard.wav)" = RIFF ]\n')
+    (folder / "aplay").chmod(0o755)
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory, prepared):
     """A folder with what the commands name: configs, a corpus in DIR, a tiny checkpoint for a long run."""
@@ -101,6 +107,7 @@ def workplace(tmp_path_factory, prepared):
     (folder / "DIR" / "bank.sf2").touch()
     programs = fake_flite(folder / "bin")
     fake_fluidsynth(programs)
+    fake_aplay(programs)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")

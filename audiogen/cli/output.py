@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from audiogen.audio import Audio, AudioWriter, limit
+from audiogen.audio import HEADERLESS, Audio, AudioWriter, limit
 from audiogen.cli.jobs import Job, UsageError
 from audiogen.files import write_text
 
@@ -23,25 +23,17 @@ UNKNOWN_LENGTH = 0xFFFFFFFF
 TIMESTAMP_FORMATS = ("json", "srt")
 
 
-class StdoutWav:
-    """A 16-bit WAV on standard output that sounds from its first block on.
+class StdoutPcm:
+    """Signed 16-bit little-endian samples on standard output, channels interleaved, without a header."""
 
-    frames: samples that will come; None when that is not known yet: then the header says "until the end".
-    """
-
-    def __init__(self, sample_rate: int, channels: int, frames: int | None) -> None:
-        size = UNKNOWN_LENGTH if frames is None else 2 * channels * frames
-        riff = UNKNOWN_LENGTH if frames is None else size + 36
-        layout = (16, 1, channels, sample_rate, 2 * channels * sample_rate, 2 * channels, 16)
+    def __init__(self) -> None:
         self._file = sys.stdout.buffer
-        self._file.write(
-            struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", *layout, b"data", size)
-        )
 
     def write(self, wav: Tensor) -> None:
         """Append wav (C, T), clamped to [-1, 1]."""
-        samples = (limit(wav) * 32767).round().short().T.contiguous().numpy()
-        self._file.write(samples.astype("<i2").tobytes())
+        # the upper half of 32 bits: how libsndfile makes the samples of a file, to the last bit
+        samples = (limit(wav).double() * 2**31).round().clamp(max=2**31 - 1).int() >> 16
+        self._file.write(samples.T.contiguous().numpy().astype("<i2").tobytes())
         self._file.flush()
 
     def __enter__(self) -> Self:
@@ -52,12 +44,30 @@ class StdoutWav:
         """Nothing to finish: what was written has been heard."""
 
 
-Sink = AudioWriter | StdoutWav
+class StdoutWav(StdoutPcm):
+    """The same as a WAV that sounds from its first block on.
+
+    frames: samples that will come; None when that is not known yet: then the header says "until the end".
+    """
+
+    def __init__(self, sample_rate: int, channels: int, frames: int | None) -> None:
+        super().__init__()
+        size = UNKNOWN_LENGTH if frames is None else 2 * channels * frames
+        riff = UNKNOWN_LENGTH if frames is None else size + 36
+        layout = (16, 1, channels, sample_rate, 2 * channels * sample_rate, 2 * channels, 16)
+        self._file.write(
+            struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", *layout, b"data", size)
+        )
+
+
+Sink = AudioWriter | StdoutPcm
 
 
 def open_sink(job: Job, first: Audio, is_all: bool, format: str | None) -> Sink:
     """Something to write the job's blocks to; `first` is the first of them, and alone if `is_all`."""
     channels, samples = first.wav.shape
+    if job.out is None and (format or "").lower() == HEADERLESS:
+        return StdoutPcm()
     if job.out is None:
         return StdoutWav(first.sample_rate, channels, samples if is_all else None)
     job.out.parent.mkdir(parents=True, exist_ok=True)

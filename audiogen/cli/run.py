@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from rich.progress import (
 )
 
 from audiogen import hub
-from audiogen.audio import Timing, audio_format
+from audiogen.audio import HEADERLESS, Audio, Timing, audio_format
 from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.jobs import STDIN, STDOUT, Defaults, Job, UsageError, place, read_jobs
 from audiogen.cli.output import (
@@ -34,8 +34,9 @@ from audiogen.cli.output import (
     timestamps_path,
     write_timestamps,
 )
-from audiogen.report import ItemReport, Report, StageTimer, machine_context
+from audiogen.report import ItemReport, PlayOut, Report, StageTimer, machine_context
 from audiogen.speech import FrontEnd, Piece, SpeechOptions, SpeechSystem, check_steps, speak, speaker_index
+from audiogen.speech_stream import speak_in_chunks
 from audiogen.text.frontend import TextFrontEnd
 
 
@@ -61,6 +62,7 @@ class Request:
     device: str
     threads: int | None
     batch_size: int
+    stream: bool
     fail_fast: bool
     quiet: bool
     progress: bool
@@ -76,6 +78,8 @@ def run(request: Request, started: float) -> int:
 
     started: time.perf_counter() when the command began. Raises ValueError for what cannot be done at all.
     """
+    if request.stream:
+        request = streamed(request)
     jobs = plan(request)
     missing = (
         [job for job in jobs if job.out is None or not job.out.exists()] if request.skip_existing else jobs
@@ -104,6 +108,17 @@ def run(request: Request, started: float) -> int:
     return code
 
 
+def streamed(request: Request) -> Request:
+    """A request for a stream, to standard output unless it has a file. Raises UsageError for many items."""
+    if request.manifest is not None:
+        raise UsageError("--stream plays one text while it is made; leave it out to speak a --manifest")
+    if request.out_dir is not None:
+        raise UsageError("--stream has one output; give -o FILE, or - for standard output, and no --out-dir")
+    if request.output is None and sys.stdout.isatty():
+        raise UsageError("--stream would write to the terminal; pipe it into a player, or give -o FILE")
+    return replace(request, output=request.output or STDOUT, batch_size=1)
+
+
 def plan(request: Request) -> list[Job]:
     """The items and their places, after all checks that need no model. Raises ValueError or NothingToDo."""
     defaults = Defaults(request.seed, request.speaker)
@@ -111,8 +126,8 @@ def plan(request: Request) -> list[Job]:
     if request.format is not None:
         audio_format("--format", request.format)
     jobs = place(jobs, request.output, request.out_dir, f".{(request.format or 'wav').lower()}")
-    if request.output == STDOUT and (request.format or "wav").lower() != "wav":
-        raise UsageError(f"standard output takes WAV only, not {request.format}; give a file name")
+    if request.output == STDOUT and (request.format or "wav").lower() not in ("wav", HEADERLESS):
+        raise UsageError(f"standard output takes WAV or PCM only, not {request.format}; give a file name")
     if request.output not in (None, STDOUT):
         audio_format(str(request.output), request.format)
     folders = {job.out.parent for job in jobs if job.out and request.out_dir is None} | {request.out_dir}
@@ -194,11 +209,24 @@ class Session:
             if job.error is not None:
                 yield ItemReport(job.item.id, error=str(job.error)), job.error
         good = [job for job in jobs if job.error is None]
+        if self.request.stream:
+            yield from map(self._stream, good)
+            return
         items = (job.item for job in good)
         options, batch_size = self.request.options, self.request.batch_size
         pieces = speak(self.system, items, options, front_end=self.front_end, batch_size=batch_size)
         for index, group in groupby(pieces, key=lambda piece: piece.item):
             yield self._deliver(good[index], group)
+
+    def _stream(self, job: Job) -> tuple[ItemReport, Exception | None]:
+        """Speak one job in chunks, under the eyes of its listener."""
+        front_end = getattr(self.front_end, "sentences", self.front_end)
+        chunks = speak_in_chunks(self.system, job.item, self.request.options, front_end=front_end)
+        play_out = PlayOut()
+        heard = play_out.watch(chunks, lambda piece: piece.audio.seconds if piece.audio else 0.0)
+        item, error = self._deliver(job, heard)
+        item.play_out = play_out
+        return item, error
 
     def _deliver(self, job: Job, pieces: Iterable[Piece]) -> tuple[ItemReport, Exception | None]:
         """Write one job's pieces as they come -> its cost, and its error unless it is a closed pipe."""
@@ -235,6 +263,7 @@ class Session:
                     raise piece.error or AssertionError("a piece holds audio or an error")
                 with timer.stage("io"):
                     if sink is None:
+                        self._tell_format(job, piece.audio)
                         sink = open_sink(job, piece.audio, piece.last, self.request.format)
                         stack.enter_context(sink)
                     sink.write(piece.audio.wav)
@@ -245,6 +274,11 @@ class Session:
             with timer.stage("io"):
                 stack.close()
         return timings
+
+    def _tell_format(self, job: Job, audio: Audio) -> None:
+        """Samples without a header say nothing about themselves."""
+        if job.out is None and (self.request.format or "").lower() == HEADERLESS and not self.request.quiet:
+            self.console.print(f"{audio.sample_rate} Hz, {len(audio.wav)} channel, 16 bit, little-endian")
 
     def _print_outcome(self, wanted: int, code: int) -> None:
         failed = [item.id for item in self.report.items if item.error is not None]

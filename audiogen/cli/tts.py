@@ -44,8 +44,19 @@ def tts(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="wav, flac, mp3 or ogg; default: by the file's name.", rich_help_panel=OUTPUT),
+        typer.Option(
+            help="wav, flac, mp3, ogg or pcm (samples alone, signed 16 bit); default: by the file's name.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Write one text chunk by chunk while it is made, to standard output unless -o names a file.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     skip_existing: Annotated[
         bool,
         typer.Option(
@@ -98,7 +109,10 @@ def tts(
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Sentences spoken together.", rich_help_panel=MACHINE)
+        int,
+        typer.Option(
+            min=1, help="Sentences spoken together; a stream takes one by one.", rich_help_panel=MACHINE
+        ),
     ] = 8,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad item.", rich_help_panel=MACHINE)
@@ -143,6 +157,7 @@ def tts(
         device=device,
         threads=threads,
         batch_size=batch_size,
+        stream=stream,
         fail_fast=fail_fast,
         quiet=quiet,
         progress=not no_progress,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,8 @@ from audiogen.sampling.paths import VPCosine
 from audiogen.sampling.plans import Plan, ddim
 from audiogen.spectral import MelSpec
 from audiogen.speech import SpeechOptions, check_steps, synthesize
+from audiogen.speech_stream import stream
+from audiogen.streaming import decode_chunks
 from audiogen.text.frontend import START, Sentence
 from audiogen.text.symbols import SYMBOLS
 from audiogen.training.checkpoint import release_of
@@ -169,10 +171,7 @@ class ProDiff(L.LightningModule):
         self.statistics.copy_(data.statistics())
 
     def reconstruction(self, estimate: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """L1 and 1 - SSIM of standardised mels (B, n_mels, N).
-
-        Averaged over real frames alone (ProDiff, section 3.3).
-        """
+        """L1 and 1 - SSIM of standardised mels (B, n_mels, N), of real frames (ProDiff, section 3.3)."""
         cells = mask.sum() * target.shape[1]
         l1 = ((estimate - target).abs() * mask).sum() / cells
         similarity = (ssim(estimate * mask, target * mask, MEL_RANGE) * mask).sum() / cells
@@ -213,10 +212,7 @@ class ProDiff(L.LightningModule):
         return loss + self.weight_variances * self.variance_loss(predicted, batch)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Full sampling with true durations, pitch and energy against the recording.
-
-        Errors of the predictors.
-        """
+        """Full sampling with true prosody against the recording, and the errors of the predictors."""
         hidden, predicted = self.encode(batch)
         condition = self.condition(
             hidden, batch["durations"], batch["pitch"], batch["energy"], batch["token_mask"]
@@ -274,6 +270,22 @@ class ProDiff(L.LightningModule):
         options = SpeechOptions(num_steps, speed, pitch, energy)
         return synthesize(self, text, options, seed=seed, speaker=speaker, lexicon=lexicon)
 
+    def stream(
+        self,
+        text: str,
+        *,
+        num_steps: int | None = None,
+        seed: int = 0,
+        speed: float = 1.0,
+        pitch: float = 0.0,
+        energy: float = 0.0,
+        speaker: str | int = 0,
+        lexicon: Path | None = None,
+    ) -> Iterator[Audio]:
+        """The same in chunks, each as soon as it is made, with the timings of a sentence on its first."""
+        options = SpeechOptions(num_steps, speed, pitch, energy)
+        return stream(self, text, options, seed=seed, speaker=speaker, lexicon=lexicon)
+
     @torch.inference_mode()
     def synthesize_sentences(
         self,
@@ -284,21 +296,57 @@ class ProDiff(L.LightningModule):
         timer: StageTimer,
     ) -> list[Audio]:
         """One padded batch of sentences -> one Audio each, with phone and word timings."""
-        steps = check_steps(self, options.num_steps)
+        vocoder = self._vocoder()
+        with timer.stage("acoustic"):
+            mels, timings = self.mels(sentences, seeds, speakers, options)
+        with timer.stage("vocoder"):
+            waves = [vocoder.decode(mel)[0] for mel in mels]
+        return [Audio(wav, self.sample_rate, heard) for wav, heard in zip(waves, timings, strict=True)]
+
+    @torch.inference_mode()
+    def stream_sentence(
+        self,
+        sentence: Sentence,
+        seed: int,
+        speaker: int,
+        options: SpeechOptions,
+        timer: StageTimer,
+        sizes: Iterator[int],
+    ) -> Iterator[tuple[Audio, bool]]:
+        """One sentence in chunks of as many mel frames as `sizes` says, and whether it is the last.
+
+        The first chunk has the timings of the whole sentence.
+        """
+        vocoder = self._vocoder()
+        with timer.stage("acoustic"):
+            (mel,), (timings,) = self.mels([sentence], [seed], [speaker], options)
+        for wav, last in timer.each("vocoder", decode_chunks(vocoder, mel, sizes)):
+            yield Audio(wav[0], self.sample_rate, timings), last
+            timings = ()
+
+    def _vocoder(self) -> MelVocoder:
         if self.vocoder is None:
             raise ValueError("this system has no vocoder; load it with audiogen.load, which attaches one")
-        with timer.stage("acoustic"):
-            hidden, durations, pitch, energy, mask = self.prosody(sentences, speakers, options)
-            condition = self.condition(hidden, durations, pitch, energy, mask)
-            mel = self.restore(self.sample(condition, seeds, steps))
-        with timer.stage("vocoder"):
-            # past its end an item must look as it would alone: each is decoded by itself
-            frames = durations.sum(1).tolist()
-            waves = [self.vocoder.decode(mel[i : i + 1, :, :n])[0] for i, n in enumerate(frames)]
-        return [
-            Audio(wav, self.sample_rate, self.timings(sentence, d))
-            for wav, sentence, d in zip(waves, sentences, durations.tolist(), strict=True)
-        ]
+        return self.vocoder
+
+    def mels(
+        self,
+        sentences: Sequence[Sentence],
+        seeds: Sequence[int],
+        speakers: Sequence[int],
+        options: SpeechOptions,
+    ) -> tuple[list[Tensor], list[tuple[Timing, ...]]]:
+        """One padded batch of sentences -> the log-mel (1, n_mels, N) and the timings of each.
+
+        Past its end an item must look as it would alone, so each is cut out for a vocoder by itself.
+        """
+        steps = check_steps(self, options.num_steps)
+        hidden, durations, pitch, energy, mask = self.prosody(sentences, speakers, options)
+        condition = self.condition(hidden, durations, pitch, energy, mask)
+        mel = self.restore(self.sample(condition, seeds, steps))
+        counts = durations.tolist()
+        mels = [mel[i : i + 1, :, : sum(count)] for i, count in enumerate(counts)]
+        return mels, [self.timings(*each) for each in zip(sentences, counts, strict=True)]
 
     def prosody(
         self, sentences: Sequence[Sentence], speakers: Sequence[int], options: SpeechOptions
@@ -340,10 +388,7 @@ class ProDiff(L.LightningModule):
         return batch
 
     def timings(self, sentence: Sentence, durations: Sequence[int]) -> tuple[Timing, ...]:
-        """When each phone and word is heard, from frames a token (a boundary first.
-
-        Then the sentence's tokens).
-        """
+        """When each phone and word is heard; durations: frames of a boundary, then of the tokens."""
         hop_s = self.mel_spec.hop_length / self.sample_rate
         phones: list[Timing] = []
         spans: dict[int, tuple[float, float]] = {}

@@ -119,23 +119,33 @@ class TextFrontEnd:
 
         Raises NothingToSay, naming the text, if nothing in it can be spoken, and ValueError for a bad pause.
         """
-        sentences: list[Sentence] = []
+        return list(self.sentences(text))
+
+    def sentences(self, text: str) -> Iterator[Sentence]:
+        """The same one at a time: the first is there before the rest of a long text has been read.
+
+        Errors come before any sentence.
+        """
+        waiting: list[Sentence] = []  # for what may follow them, a pause or what cannot be spoken
         dropped: list[str] = []
-        for start, end, pause_s in _pieces(text):
+        for start, end, pause_s in list(_pieces(text)):
             for sentence in self._sentences(text, start, end, dropped):
-                sentences.append(replace(sentence, dropped=tuple(dropped)))
+                if any(sentence.words for sentence in waiting):
+                    yield from waiting
+                    waiting.clear()
+                waiting.append(replace(sentence, dropped=tuple(dropped)))
                 dropped.clear()
-            if pause_s and sentences:
-                sentences[-1] = replace(sentences[-1], pause_s=sentences[-1].pause_s + pause_s)
+            if pause_s and waiting:
+                waiting[-1] = replace(waiting[-1], pause_s=waiting[-1].pause_s + pause_s)
             elif pause_s:
-                sentences.append(Sentence("", (), (Token(".", 0, 0, -1),), pause_s))
-        if not any(sentence.words for sentence in sentences):
+                waiting.append(Sentence("", (), (Token(".", 0, 0, -1),), pause_s))
+        if not any(sentence.words for sentence in waiting):
             shown = text if len(text) <= 60 else text[:57] + "..."
             raise NothingToSay(
                 f"nothing to say in {shown!r}: give a text with letters or digits of {self.language!r}"
             )
-        sentences[-1] = replace(sentences[-1], dropped=sentences[-1].dropped + tuple(dropped))
-        return sentences
+        waiting[-1] = replace(waiting[-1], dropped=waiting[-1].dropped + tuple(dropped))
+        yield from waiting
 
     def _sentences(self, text: str, start: int, end: int, dropped: list[str]) -> Iterator[Sentence]:
         """Sentences of text[start:end], between two pauses; what cannot be spoken goes into `dropped`."""
