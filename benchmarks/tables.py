@@ -19,12 +19,14 @@ from audiogen.hub import sha256
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+VOCODERS = ("vocos-16k", "vocos-16k-causal", "vocos-24k-music")
 FILES = (
     "README.md",
     "docs/sampling.md",
     "models/README.md",
     "models/prodiff/README.md",
-    "models/vocos-16k/README.md",
+    "docs/vocoders.md",
+    *(f"models/{name}/README.md" for name in VOCODERS),
 )
 
 
@@ -133,19 +135,84 @@ def quality() -> str:
 def vocoder() -> str:
     """Copy-synthesis of held-out recordings."""
     found = results("quality_vocoder")
+    keys = {"pesq_wb": ".2f", "mel_distance": ".3f", "periodicity_rmse": ".3f", "voicing_f1": ".3f"}
     rows = [
         [
             name,
-            group,
-            f"{row['pesq_wb']:.2f}",
-            f"{row['mel_distance']:.3f}",
-            f"{row['ms_per_second']:.1f}",
+            kind if group == "all" else group,
+            *(format(row[key], form) if key in row else "-" for key, form in keys.items()),
             str(row["clips"]),
         ]
-        for name, groups in found["vocoders"].items()
+        for kind in ("speech", "music")
+        for name, groups in found.get(kind, {}).items()
         for group, row in groups.items()
     ]
-    return table(["vocoder", "clips of", "PESQ (wb)", "mel distance", "ms/s, 1 thread", "clips"], rows)
+    head = ["vocoder", "clips of", "PESQ (wb)", "mel distance", "periodicity RMSE", "voicing F1", "clips"]
+    return table(head, rows)
+
+
+def vocoder_speed() -> str:
+    """Real-time factors of vocoders, whole and in chunks."""
+    found = results("speed_vocoder")
+    rows = [
+        [
+            name,
+            f"{row['rtf']:.4f}",
+            f"{row['rtf_least']:.4f} to {row['rtf_most']:.4f}",
+            f"{1 / row['rtf']:.0f}x",
+        ]
+        for name, row in found["vocoders"].items()
+    ]
+    context, product = found["context"], found["calibration_ms"]
+    return "\n\n".join(
+        [
+            table(["vocoder", "RTF", "over turns", "times real time"], rows),
+            f"{context['seconds']:.2f} s at batch 1, {context['runs']} turns in one process; a product of "
+            f"matrices 768 wide between the turns took {product[1]:.1f} ms ({product[0]:.1f} to "
+            f"{product[2]:.1f}). "
+            f"Machine: {machine(context)}.",
+        ]
+    )
+
+
+def stream_speed() -> str:
+    """First audio, gaps and speed of streamed speech."""
+    found = results("speed_stream")
+    rows = [
+        [
+            {"sentences": "a sentence", "one_text": "all in one text"}[name],
+            way,
+            f"{row['first_chunk_ms']:.0f}",
+            "-" if row["chunk_p95_ms"] is None else f"{row['chunk_p95_ms']:.0f}",
+            f"{row['underruns']} of {row['chunks']}",
+            f"{row['rtfx']:.0f}x",
+        ]
+        for name in ("sentences", "one_text")
+        for way, row in found[name].items()
+    ]
+    head = [
+        "`audiogen tts --stream`",
+        "way",
+        "first audio ms",
+        "chunk p95 ms",
+        "underruns",
+        "times real time",
+    ]
+    context = found["context"]
+    sentence = (
+        f"{context['sentences']} everyday sentences, medians of {context['runs']} runs, warm, "
+        f"model loaded. Machine: {machine(context)}."
+    )
+    return "\n\n".join([table(head, rows), sentence])
+
+
+def vocoder_parity() -> str:
+    """Imported vocoders beside the official modules."""
+    rows = [
+        [name, f"{row['waveform']:.0e}", f"{row['streamed']:.0e}", f"{row['log_mel']:.0e}"]
+        for name, row in results("vocoder_parity")["cases"].items()
+    ]
+    return table(["official module", "whole", "frame by frame", "log-mels"], rows)
 
 
 def sampling_orders() -> str:
@@ -277,6 +344,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed,
     "quality": quality,
     "vocoder": vocoder,
+    "vocoder speed": vocoder_speed,
+    "vocoder parity": vocoder_parity,
+    "stream speed": stream_speed,
     "sampling orders": sampling_orders,
     "sampling weak orders": sampling_weak_orders,
     "sampling straight line": sampling_straight_line,
@@ -284,7 +354,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sampling voice": sampling_voice,
     "sampling peers": sampling_peers,
     "prodiff sha256": digest("prodiff"),
-    "vocos-16k sha256": digest("vocos-16k"),
+    **{f"{name} sha256": digest(name) for name in VOCODERS},
 }
 
 

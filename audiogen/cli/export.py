@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +15,14 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File to write: models/NAME/model.safetensors.")
     ] = Path("model.safetensors"),
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Another value for a hyper-parameter that no weight depends on, as in --set refinements=4.",
+        ),
+    ] = None,
 ) -> None:
     """Write the averaged weights of a checkpoint as safetensors, hyper-parameters included.
 
@@ -21,7 +31,21 @@ def export(
     from audiogen import hub
     from audiogen.training.checkpoint import load_checkpoint
 
-    system = load_checkpoint(checkpoint)
+    system = load_checkpoint(checkpoint, read_changes(changes or []))
     output.parent.mkdir(parents=True, exist_ok=True)
     hub.save(system, output)
     typer.echo(f"{hub.sha256(output)}  {output}")
+
+
+def read_changes(texts: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE, the value as JSON or else a word. Raises BadParameter for anything else."""
+    changes: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--set")
+        try:
+            changes[name] = json.loads(value)
+        except ValueError:
+            changes[name] = value
+    return changes

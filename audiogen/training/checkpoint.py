@@ -41,13 +41,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], 
     return key, hparams, state
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> L.LightningModule:
+def load_checkpoint(
+    path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None
+) -> L.LightningModule:
     """The released system of a checkpoint, with its weights, in eval mode.
 
-    Raises ValueError like `read_checkpoint`.
+    changes: other values for hyper-parameters that no weight depends on. Raises ValueError like
+    `read_checkpoint`, and for a change to what there is not or what the weights do not fit.
     """
     key, hparams, state = read_checkpoint(path)
+    changes = changes or {}
+    if unknown := sorted(set(changes) - set(hparams)):
+        raise ValueError(f"{path} has no hyper-parameter {unknown[0]!r}; it has {', '.join(sorted(hparams))}")
     module, _, name = SYSTEMS[key].partition(":")
-    system: L.LightningModule = getattr(import_module(module), name)(**hparams)
-    system.load_state_dict(state)
+    system: L.LightningModule = getattr(import_module(module), name)(**{**hparams, **changes})
+    try:
+        system.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"the weights of {path} do not fit {dict(changes)}: {error}") from error
     return system.eval()

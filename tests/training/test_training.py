@@ -7,6 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import audiogen
 from audiogen import hub
+from audiogen.cli import OK
+from audiogen.cli import main as cli
 from audiogen.systems.prodiff import ProDiff
 from audiogen.training.callbacks import NanGuard
 from audiogen.training.checkpoint import read_checkpoint
@@ -171,3 +173,16 @@ def test_an_unknown_key_is_an_error(prepared, workplace, capsys):
         fit("prodiff_tiny", prepared, workplace, "--model.init_args.chanels", "8")
     assert error.value.code == 2
     assert "chanels" in capsys.readouterr().err
+
+
+def test_export_changes_what_no_weight_depends_on(prepared, workplace):
+    checkpoint = fit("vocos_tiny", prepared, workplace, "--trainer.max_steps", "1")
+    assert cli(["export", str(checkpoint), "-o", "more.safetensors", "--set", "refinements=3"]) == OK
+    assert len(audiogen.load("more.safetensors").generator.refinements) == 3
+    for change, message in (
+        ("channels=24", "do not fit"),
+        ("depth=2", "no hyper-parameter 'depth'"),
+        ("depth", "not NAME=VALUE"),
+    ):
+        assert cli(["export", str(checkpoint), "-o", "wrong.safetensors", "--set", change]) != OK, message
+    assert not Path("wrong.safetensors").exists()
