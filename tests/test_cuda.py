@@ -18,6 +18,17 @@ def test_the_voice_sounds_the_same_on_a_gpu(steps):
     assert torch.allclose(host.wav, device.wav, atol=5e-3)
 
 
+def test_a_stream_sounds_the_same_on_a_gpu():
+    from audiogen.speech import join
+
+    voice = audiogen.load("prodiff", device="cuda")
+    text = "Your call is important to us. Please stay on the line."
+    joined, whole = join(list(voice.stream(text))), voice.synthesize(text)
+    assert joined.wav.device.type == "cpu"
+    assert joined.wav.shape == whole.wav.shape
+    assert torch.allclose(joined.wav, whole.wav, atol=5e-3)
+
+
 def test_sampling_does_not_wait_for_the_host():
     from audiogen.sampling.loop import run
     from audiogen.systems.prodiff import ProDiff
