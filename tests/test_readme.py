@@ -34,6 +34,7 @@ SHORTER = [
 ]
 MORE = {
     "audiogen fit -c configs/vocos_16k.yaml": [*SHORTER, "--data.init_args.batch_size", "1"],
+    "audiogen fit -c configs/vocos_24k_music.yaml": [*SHORTER, "--data.init_args.batch_size", "1"],
     "audiogen fit -c configs/prodiff.yaml": SHORTER,
     "audiogen fit -c configs/prodiff_distill.yaml": SHORTER,
     "audiogen prepare music --out data/music": [
