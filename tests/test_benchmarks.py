@@ -198,7 +198,7 @@ def test_parity_is_the_largest_difference_over_the_largest_sample():
         row = vocoder_parity.compare(official, 12)
         assert row["frames"] == 12
         assert row["waveform"] == pytest.approx(change, rel=0.2, abs=1e-6)
-        assert row["streamed"] == pytest.approx(row["waveform"], abs=1e-5)
+        assert row["streamed"] == pytest.approx(row["waveform"], abs=5e-5)
         assert row["log_mel"] == pytest.approx(0.25, abs=1e-5)
 
 
