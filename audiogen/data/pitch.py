@@ -15,16 +15,7 @@ def pitch(samples: Any, spec: MelSpec, f0_range: tuple[float, float], resolution
     import librosa
     import numpy as np
 
-    if len(samples) < spec.n_fft:
-        samples = np.pad(samples, (0, spec.n_fft - len(samples)))
-    frames: dict[str, Any] = {
-        "fmin": f0_range[0],
-        "fmax": f0_range[1],
-        "sr": spec.sample_rate,
-        "frame_length": spec.n_fft,
-        "hop_length": spec.hop_length,
-    }
-    f0, voiced, _ = librosa.pyin(samples, resolution=resolution, **frames)
+    f0, voiced, _ = librosa.pyin(**_framing(samples, spec, f0_range), resolution=resolution)
     return np.where(voiced, np.nan_to_num(f0), 0.0).astype(np.float32)
 
 
@@ -38,15 +29,20 @@ def fast_pitch(samples: Any, spec: MelSpec, f0_range: tuple[float, float]) -> An
     import numpy as np
 
     coarse = pitch(samples, spec, f0_range, resolution=0.25)
-    if len(samples) < spec.n_fft:
-        samples = np.pad(samples, (0, spec.n_fft - len(samples)))
-    exact = librosa.yin(
-        samples,
-        fmin=f0_range[0],
-        fmax=f0_range[1],
-        sr=spec.sample_rate,
-        frame_length=spec.n_fft,
-        hop_length=spec.hop_length,
-    )
+    exact = librosa.yin(**_framing(samples, spec, f0_range))
     near = np.abs(np.log2(exact / np.maximum(coarse, 1.0))) < 1 / 24
     return np.where(near, exact, coarse).astype(np.float32)
+
+
+def _framing(samples: Any, spec: MelSpec, f0_range: tuple[float, float]) -> dict[str, Any]:
+    """What librosa's trackers are given: the samples, at least a window of them, on the frames of `spec`."""
+    import numpy as np
+
+    return {
+        "y": np.pad(samples, (0, max(0, spec.n_fft - len(samples)))),
+        "fmin": f0_range[0],
+        "fmax": f0_range[1],
+        "sr": spec.sample_rate,
+        "frame_length": spec.n_fft,
+        "hop_length": spec.hop_length,
+    }
