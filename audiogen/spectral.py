@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -178,3 +178,14 @@ class StftSpec:
         spec = spec * spec.abs().clamp(min=1e-12) ** (1 / self.exponent - 1)
         window = torch.hann_window(self.n_fft, device=spec.device, dtype=spec.real.dtype)
         return torch.istft(spec, self.n_fft, self.hop_length, window=window, length=length)
+
+
+def as_channels(planes: Sequence[Tensor]) -> Tensor:
+    """Complex planes (B, F, N) -> their real and imaginary parts (B, 2 planes, F, N), float32."""
+    return torch.stack([part for plane in planes for part in (plane.real, plane.imag)], dim=1)
+
+
+def as_complex(channels: Tensor) -> Tensor:
+    """Real and imaginary parts (B, 2, F, N) -> complex plane (B, F, N)."""
+    real, imag = channels.float().unbind(1)
+    return torch.complex(real, imag)

@@ -93,10 +93,11 @@ class SubbandUNet(nn.Module):
     """Complex planes in, one complex plane out; 3.4 M parameters and 1.9 GFLOP a second of audio.
 
     planes: complex inputs. timed: whether it is told a noise level. bins: frequencies, a multiple of 16.
-    fine, channels: widths at 64 and at 16 bands of 256 bins. hidden: width of the global blocks. blocks: pairs
-    of a local and a global block. dilations: of the global blocks, in turn; the receptive field is
-    2 (sum of dilations + blocks + 2) + 1 frames. The output is its own plane plus every input plane times a
-    complex gate of its bins, and zero at first. Raises ValueError for other numbers of bins.
+    fine, channels: widths at 64 and at 16 bands of 256 bins. hidden: width of the global blocks. blocks:
+    pairs of a local and a global block. dilations: of the global blocks, in turn; the receptive field is
+    2 (sum of the blocks' dilations + blocks + 2) + 1 frames. The output is a plane of its own plus every
+    input plane times a complex gate of its bins, and zero at first. Raises ValueError for other numbers of
+    bins.
     """
 
     def __init__(
@@ -125,9 +126,7 @@ class SubbandUNet(nn.Module):
         self.encoder = LocalBlock(fine, expansion * fine, level)
         self.fold = nn.Linear(FOLD * fine, channels)
         self.position = nn.Parameter(0.02 * torch.randn(bands, channels))
-        self.locals = nn.ModuleList(
-            LocalBlock(channels, expansion * channels, level) for _ in range(blocks)
-        )
+        self.locals = nn.ModuleList(LocalBlock(channels, expansion * channels, level) for _ in range(blocks))
         self.globals = nn.ModuleList(
             GlobalBlock(bands, channels, hidden, dilation, level)
             for _, dilation in zip(range(blocks), cycle(dilations), strict=False)

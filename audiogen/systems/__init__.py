@@ -4,5 +4,6 @@ from __future__ import annotations
 
 SYSTEMS = {
     "prodiff": "audiogen.systems.prodiff:ProDiff",
+    "storm": "audiogen.systems.storm:StoRM",
     "vocoder": "audiogen.systems.vocoder:Vocoder",
 }
