@@ -90,7 +90,7 @@ class GlobalBlock(nn.Module):
 
 
 class SubbandUNet(nn.Module):
-    """Complex planes in, one complex plane out; 3.4 M parameters and 1.9 GFLOP a second of audio.
+    """Complex planes in, one complex plane out; 3.4 M parameters and 1.7 GFLOP a second of audio.
 
     planes: complex inputs. timed: whether it is told a noise level. bins: frequencies, a multiple of 16.
     fine, channels: widths at 64 and at 16 bands of 256 bins. hidden: width of the global blocks. blocks:
