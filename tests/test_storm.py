@@ -252,11 +252,12 @@ def test_the_published_sampler_keeps_its_grid():
     assert plan.nfe == 60
 
 
-def train(folder, config="storm_tiny", **changes):
+def train(folder, config="storm_tiny", max_steps=8, **changes):
     """Run a config on generated data in `folder` -> its last checkpoint."""
     settings = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
-    settings["data"] = {"class_path": "fake_mixtures.FakeMixtures", "init_args": {"samples": 4000}}
+    settings["data"] = {"class_path": "fake_mixtures.FakeMixtures", "init_args": {"samples": 4000, "batch_size": 1}}
     settings["model"]["init_args"].update(changes)
+    settings["trainer"].update(num_sanity_val_steps=0, max_steps=max_steps)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(settings))
     fit(["fit", "-c", str(path), "--trainer.default_root_dir", str(folder)])
@@ -293,8 +294,9 @@ def test_it_learns_is_exported_and_comes_back(workplace):
 
 
 def test_a_frozen_predictor_stays_the_one_it_comes_from(workplace):
-    first = train(workplace, predictor="alone").rename(workplace / "first.ckpt")
-    second = train(workplace, predictor="frozen", predictor_from=str(first))
+    first = train(workplace, max_steps=2, predictor="alone").rename(workplace / "first.ckpt")
+    second = train(workplace, max_steps=2, predictor="frozen", predictor_from=str(first))
+    second = second.rename(workplace / "second.ckpt")
     taught, state = read_checkpoint(first)[2], read_checkpoint(second)[2]
     assert any(name.startswith("predictor.") for name in taught)
     assert all(torch.allclose(state[name], value) for name, value in taught.items())
@@ -306,6 +308,6 @@ def test_a_frozen_predictor_stays_the_one_it_comes_from(workplace):
         options = {"predictor_net": {"fine": 8, "channels": 16, "hidden": 16, "blocks": 1}, **changes}
         with pytest.raises(ValueError, match=message):
             StoRM(predictor="frozen", predictor_from=str(first), score_net=NET, **options)
-    bare = train(workplace, predictor="none")
+    bare = train(workplace, max_steps=1, predictor="none")
     with pytest.raises(ValueError, match="holds no predictor"):
         StoRM(predictor="frozen", predictor_from=str(bare), predictor_net=NET, score_net=NET)
