@@ -255,7 +255,10 @@ def test_the_published_sampler_keeps_its_grid():
 def train(folder, config="storm_tiny", max_steps=8, **changes):
     """Run a config on generated data in `folder` -> its last checkpoint."""
     settings = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
-    settings["data"] = {"class_path": "fake_mixtures.FakeMixtures", "init_args": {"samples": 4000, "batch_size": 1}}
+    settings["data"] = {
+        "class_path": "fake_mixtures.FakeMixtures",
+        "init_args": {"samples": 4000, "batch_size": 1},
+    }
     settings["model"]["init_args"].update(changes)
     settings["trainer"].update(num_sanity_val_steps=0, max_steps=max_steps)
     path = folder / "config.yaml"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from audiogen.enhancement import EnhanceOptions
 from audiogen.metrics.signal import si_sdr
+from audiogen.nn.ncsnpp import NCSNpp
 from audiogen.nn.subband import SubbandUNet
 from audiogen.report import StageTimer
 from audiogen.sampling.grids import append_zero, uniform_lambda, uniform_t
@@ -33,7 +34,7 @@ from audiogen.training.checkpoint import read_checkpoint, release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
 
-BACKBONES: dict[str, Callable[..., nn.Module]] = {"subband": SubbandUNet}
+BACKBONES: dict[str, Callable[..., nn.Module]] = {"subband": SubbandUNet, "ncsnpp": NCSNpp}
 MODES = ("joint", "separate", "alone", "frozen", "none")
 SOLVERS: dict[str, Callable[..., Plan]] = {
     "ddim": ddim,
