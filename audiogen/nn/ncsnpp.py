@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -203,6 +204,7 @@ class NCSNpp(nn.Module):
         """Input -> the coarsest state and what the way up will see of the way down."""
         pyramid, state = x, self.stem(x)
         kept = [state]
+        stage: Any
         for i, stage in enumerate(self.down):
             if i:
                 pyramid = halve(pyramid)
@@ -218,6 +220,7 @@ class NCSNpp(nn.Module):
 
     def decode(self, state: Tensor, kept: list[Tensor], level: Tensor | None) -> Tensor:
         """The way up, from the coarsest state to the output pyramid at full resolution."""
+        stage: Any
         pyramid = None
         for i, stage in enumerate(self.up):
             if i:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,17 +27,18 @@ def numbered(net: NCSNpp) -> Iterator[tuple[str, nn.Module]]:
     """
     modules = dict(net.named_modules())
     names = ["stem"]
+    level: Any
     for i, level in enumerate(net.down):
         if i:
             names += [f"shrink.{i - 1}", f"combine.{i - 1}"]
-        for j in range(len(level.blocks)):  # type: ignore[arg-type]
+        for j in range(len(level.blocks)):
             names += [f"down.{i}.blocks.{j}"]
             names += [f"down.{i}.attentions.{j}"] * bool(level.attentions)
     names += ["middle.0", "attention", "middle.1"]
     for i, level in enumerate(net.up):
         names += [f"grow.{i - 1}"] * bool(i)
-        names += [f"up.{i}.blocks.{j}" for j in range(len(level.blocks))]  # type: ignore[arg-type]
-        names += [f"up.{i}.attentions.{j}" for j in range(len(level.attentions))]  # type: ignore[arg-type]
+        names += [f"up.{i}.blocks.{j}" for j in range(len(level.blocks))]
+        names += [f"up.{i}.attentions.{j}" for j in range(len(level.attentions))]
         names += [f"norms.{i}", f"planes.{i}"]
     return ((name, modules[name]) for name in names)
 
