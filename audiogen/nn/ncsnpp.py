@@ -189,10 +189,8 @@ class NCSNpp(nn.Module):
         pyramid = self.decode(*self.encode(x, told), told)[..., :frames]
         if not self.level_bias or level is None:
             return self.out(pyramid)
-        return (
-            F.conv2d(pyramid, self.out.weight)
-            + level.exp()[:, None, None, None] * self.out.bias[:, None, None]
-        )
+        bias: Tensor = self.out.bias  # type: ignore[assignment]
+        return F.conv2d(pyramid, self.out.weight) + level.exp()[:, None, None, None] * bias[:, None, None]
 
     def embedding(self, level: Tensor) -> Tensor:
         """Random Fourier features of the noise level (Tancik et al. 2020), (B,) -> (B, 4 base)."""

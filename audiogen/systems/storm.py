@@ -339,9 +339,8 @@ class StoRM(L.LightningModule):
         steps = preset.num_steps if options.num_steps is None else options.num_steps
         if options.num_steps is None and self.score is None:
             steps = 0
-        if steps < 0 or (steps == 0 and self.predictor is None):
-            least = "1 or more: there is no predictor" if self.predictor is None else "0 or more"
-            raise ValueError(f"num_steps must be {least}, got {steps}")
+        if steps == 0 and self.predictor is None:
+            raise ValueError("num_steps must be 1 or more: this system has no predictor to do without")
         return Preset(preset.solver, steps, min(preset.warm_start, options.warm_start))
 
     def nfe(self, options: EnhanceOptions) -> int:
