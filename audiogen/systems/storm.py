@@ -27,7 +27,7 @@ from audiogen.sampling.loop import run
 from audiogen.sampling.mean_paths import OUVE
 from audiogen.sampling.noise import ItemNoise
 from audiogen.sampling.paths import expand
-from audiogen.sampling.plans import Plan, ddim, multistep, predictor_corrector, sde_multistep
+from audiogen.sampling.plans import Plan, consistency, ddim, multistep, predictor_corrector, sde_multistep
 from audiogen.sampling.prediction import EDM, Score, from_x0, to_x0
 from audiogen.spectral import StftSpec, as_channels, as_complex
 from audiogen.training.checkpoint import read_checkpoint, release_of
@@ -41,6 +41,7 @@ SOLVERS: dict[str, Callable[..., Plan]] = {
     "multistep": partial(multistep, order=2),
     "sde_multistep": partial(sde_multistep, order=2),
     "predictor_corrector": predictor_corrector,
+    "consistency": consistency,
 }
 
 
@@ -58,6 +59,11 @@ QUALITY = {
     "balanced": Preset("multistep", 4, 0.6),
     "best": Preset("sde_multistep", 12),
     "paper": Preset("predictor_corrector", 30),  # 60 evaluations, as SGMSE+ and StoRM were published
+}
+CONSISTENT = {
+    "fast": Preset("consistency", 1),
+    "balanced": Preset("consistency", 2),
+    "best": Preset("consistency", 4),
 }
 
 
@@ -81,12 +87,14 @@ class Objective(ABC):
     """How the networks see spectra and what they learn to predict; end: the mean of the path.
 
     path: of the diffusion. data_std, residual_std: root mean square, over complex bins, of clean spectra and
-    of what the predictor leaves of them, the scales of what networks see and predict.
+    of what the predictor leaves of them, the scales of what networks see and predict. level: sigma / alpha at
+    which a consistency model returns its input; 0 for all others.
     """
 
     path: OUVE
     data_std: float
     residual_std: float
+    level: float = 0.0
 
     @abstractmethod
     def predict(self, net: nn.Module, noisy: Tensor) -> Tensor:
@@ -119,7 +127,7 @@ class Preconditioned(Objective):
     @property
     def kind(self) -> EDM:
         """Prediction type of the residual."""
-        return EDM(sigma_data=self.residual_std)
+        return EDM(self.residual_std, self.level)
 
     def predict(self, net: nn.Module, noisy: Tensor) -> Tensor:
         """See `Objective`; the network predicts a correction of the noisy spectrum."""
@@ -189,11 +197,10 @@ class StoRM(L.LightningModule):
     the score's loss reach the predictor, "alone" only the predictor, "frozen" only the score network, "none"
     has no predictor (SGMSE+). predictor_from: checkpoint of a StoRM whose predictor to begin with. objective:
     "edm" or "score" (see OBJECTIVES). data_std, residual_std: see `Objective`. backbone: one of BACKBONES,
-    predictor_net and score_net its arguments. alpha: the predictor's share of the loss. Raises ValueError for
-    names that are none of these and for a predictor_from that does not fit.
+    predictor_net and score_net its arguments. alpha: the predictor's share of the loss. consistent: whether
+    the score network is a consistency model, as `StoRMDistill` makes it of one with objective "edm". Raises
+    ValueError for names that are none of these and for a predictor_from that does not fit.
     """
-
-    presets = QUALITY
 
     def __init__(
         self,
@@ -210,6 +217,7 @@ class StoRM(L.LightningModule):
         predictor_net: dict[str, Any] | None = None,
         score_net: dict[str, Any] | None = None,
         alpha: float = 0.5,
+        consistent: bool = False,
         lr: float = 1e-3,
         lr_final: float = 1e-5,
         warmup_steps: int = 200,
@@ -221,12 +229,16 @@ class StoRM(L.LightningModule):
         _one_of("backbone", backbone, BACKBONES)
         if predictor == "frozen" and predictor_from is None:
             raise ValueError("a frozen predictor needs predictor_from: the checkpoint that it comes from")
+        if consistent and objective != "edm":
+            raise ValueError(f"a consistency model needs objective 'edm', not {objective!r}")
         self.save_hyperparameters()
         self.stft = StftSpec(**(stft or {}))
         self.sample_rate, self.hop_length = sample_rate, self.stft.hop_length
         self.path, self.t_eps = OUVE(**(path or {})), t_eps
         self.mode, self.alpha = predictor, alpha
-        self.objective = OBJECTIVES[objective](self.path, data_std, residual_std)
+        self.presets = CONSISTENT if consistent else QUALITY
+        level = float(torch.exp(-self.path.lam(t_eps))) if consistent else 0.0
+        self.objective = OBJECTIVES[objective](self.path, data_std, residual_std, level)
         make = partial(BACKBONES[backbone], bins=self.stft.n_freqs)
         planes = 2 if predictor == "none" else 3  # the state, the noisy spectrum, the predictor's
         self.predictor = None if predictor == "none" else make(1, timed=False, **(predictor_net or {}))
@@ -311,7 +323,7 @@ class StoRM(L.LightningModule):
         clean, noisy = batch["clean"], batch["noisy"]
         steps = {} if self.predictor is None else {"predictor": 0}
         if self.score is not None:
-            steps["enhanced"] = QUALITY["balanced"].num_steps
+            steps["enhanced"] = self.presets["balanced"].num_steps
         for name, num_steps in steps.items():
             options = EnhanceOptions(num_steps=num_steps)
             wav = self.enhance(noisy, range(len(noisy)), options, StageTimer())
@@ -340,7 +352,7 @@ class StoRM(L.LightningModule):
         if options.num_steps is None and self.score is None:
             steps = 0
         if steps == 0 and self.predictor is None:
-            raise ValueError("num_steps must be 1 or more: this system has no predictor to do without")
+            raise ValueError("num_steps must be 1 or more: this system has no predictor to speak alone")
         return Preset(preset.solver, steps, min(preset.warm_start, options.warm_start))
 
     def nfe(self, options: EnhanceOptions) -> int:
