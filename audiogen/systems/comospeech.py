@@ -34,7 +34,7 @@ from audiogen.sampling.prediction import EDM, to_x0
 from audiogen.speech import SpeechOptions
 from audiogen.text.frontend import Sentence
 from audiogen.text.symbols import BOUNDARY, MARKS, SYMBOLS
-from audiogen.weights import read_weights
+from audiogen.training.checkpoint import read_weights
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0  # of the noise in standardised mels (Ye et al. 2023, section 3)
 DIAGONAL_WIDTH = 0.2  # of the prior that keeps early alignments near the diagonal, in shares of an utterance
