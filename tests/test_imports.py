@@ -39,6 +39,7 @@ HEAVY = [
     "torchaudio",
     "lightning",
     "librosa",
+    "numba",
     "gradio",
     "lhotse",
     "phonemizer",
