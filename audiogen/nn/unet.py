@@ -172,5 +172,5 @@ class UNetDenoiser(nn.Module):
         for i in reversed(range(len(self.up))):
             y = self.up[i](torch.cat([y, skips[i + 1]], dim=1), level, masks[i + 1])
             y = self.grow[i](y) * masks[i]
-        y = self.head(F.mish(self.norm(self.last(y), full)) * full)
+        y = self.head(F.mish(self.norm(self.last(y), full)))
         return y[:, 0, :, :N] * mask
