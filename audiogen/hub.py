@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -20,37 +19,16 @@ import audiogen
 from audiogen.files import replacing
 from audiogen.spectral import MelSpec
 from audiogen.systems import SYSTEMS
+from audiogen.weights import (
+    CHECKPOINT,
+    CorruptWeights,
+    UnknownModel,
+    locate,
+    read_metadata,
+    read_tensors,
+)
 
-WEIGHTS = "model.safetensors"
-CHECKPOINT = ".ckpt"
 GRIFFIN_LIM = "griffin-lim"
-_PACKAGE = Path(__file__).resolve().parent
-MODEL_FOLDERS = (_PACKAGE / "_models", _PACKAGE.parent / "models")  # a plain install, then a checkout
-
-
-class UnknownModel(ValueError):
-    """A name or path that leads to no weights."""
-
-
-class CorruptWeights(ValueError):
-    """A file that is not, or is no longer, the weights of one of our systems."""
-
-
-def known_models() -> list[str]:
-    """Names that `load` finds on this machine."""
-    return sorted({path.parent.name for folder in MODEL_FOLDERS for path in folder.glob(f"*/{WEIGHTS}")})
-
-
-def locate(name: str | os.PathLike[str]) -> Path:
-    """The weights of a known name, of a folder with model.safetensors, or of a file. Raises UnknownModel."""
-    path = Path(name)
-    plain = len(path.parts) == 1 and not path.suffix
-    folders = [folder / path for folder in MODEL_FOLDERS] if plain else []
-    for candidate in (*(folder / WEIGHTS for folder in folders), path / WEIGHTS, path):
-        if candidate.is_file():
-            return candidate
-    known = ", ".join(known_models()) or "none is installed"
-    raise UnknownModel(f"unknown model {str(name)!r}; known: {known}; or give the path of a {WEIGHTS}")
 
 
 def load(
@@ -163,24 +141,6 @@ def system_key(system: nn.Module) -> str:
     raise ValueError(f"{cls.__module__}.{cls.__qualname__} is no system; SYSTEMS lists {', '.join(SYSTEMS)}")
 
 
-def read_metadata(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """System name and hyper-parameters of a weights file. Raises CorruptWeights."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError as error:
-        raise CorruptWeights(f"{path} is corrupt or no safetensors file ({error}); fetch it again") from error
-    try:
-        key, hparams = metadata["system"], json.loads(metadata["hparams"])
-    except (KeyError, ValueError) as error:
-        raise CorruptWeights(
-            f"{path} lacks audiogen's metadata; write weights with audiogen.hub.save"
-        ) from error
-    if key not in SYSTEMS or not isinstance(hparams, dict):
-        raise CorruptWeights(f"{path} holds system {key!r}; this version knows {', '.join(SYSTEMS)}")
-    return key, hparams
-
-
 def read_hparams(path: Path) -> dict[str, Any]:
     """Hyper-parameters of a weights file or a training checkpoint. Raises ValueError."""
     if path.suffix != CHECKPOINT:
@@ -217,22 +177,12 @@ def _build(path: Path) -> tuple[Any, dict[str, Any]]:
     cls = getattr(import_module(module), name)
     try:
         system = cls(**hparams)
-        getattr(system, "load_release_state", system.load_state_dict)(_read_tensors(path))
+        getattr(system, "load_release_state", system.load_state_dict)(read_tensors(path))
     except (TypeError, RuntimeError) as error:
         raise CorruptWeights(
             f"{path} does not fit {name} of audiogen {audiogen.__version__}: {error}"
         ) from error
     return system, hparams
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file. Raises CorruptWeights if one holds NaN or infinity."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping, it has keys() only)
-    for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CorruptWeights(f"{path} is corrupt: {key} holds NaN or infinity; fetch it again")
-    return tensors
 
 
 def _load_vocoder(name: str | os.PathLike[str], system: Any, device: torch.device) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiogen import hub
+from audiogen import hub, weights
 from audiogen.data.store import Ragged
 from audiogen.files import write_text
 from audiogen.metrics.pitch import periodicity, periodicity_errors
@@ -104,7 +104,7 @@ def main() -> None:
             continue
         recordings = clips(path)
         vocoders = {name: hub.load(name) for name in models}
-        content["sha256"] |= {name: hub.sha256(hub.locate(name)) for name in models}
+        content["sha256"] |= {name: hub.sha256(weights.locate(name)) for name in models}
         spec = next(iter(vocoders.values())).mel_spec
         if kind == "music":
             limit = round(args.music_seconds * spec.sample_rate)

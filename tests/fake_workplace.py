@@ -11,7 +11,7 @@ import soundfile
 import torch
 from fake_system import FakeSpeech, FakeVocoder, front_end, register
 
-from audiogen import hub
+from audiogen import hub, weights
 from audiogen.cli import main, run
 from audiogen.speech import SpeechOptions, join, speak
 
@@ -23,8 +23,8 @@ def workplace(tmp_path, monkeypatch):
     models = tmp_path / "models"
     for name, system in (("prodiff", FakeSpeech()), ("voc", FakeVocoder())):
         (models / name).mkdir(parents=True)
-        hub.save(system, models / name / hub.WEIGHTS)
-    monkeypatch.setattr(hub, "MODEL_FOLDERS", (models,))
+        hub.save(system, models / name / weights.WEIGHTS)
+    monkeypatch.setattr(weights, "MODEL_FOLDERS", (models,))
     monkeypatch.setattr(run, "TextFrontEnd", lambda language, lexicon: front_end)
     monkeypatch.delenv("AUDIOGEN_DEVICE", raising=False)
     monkeypatch.delenv("AUDIOGEN_THREADS", raising=False)

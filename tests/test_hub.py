@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 import audiogen
 from audiogen import hub
+from audiogen import weights as files
 from audiogen.vocoders import MelSpecMismatch
 from audiogen.vocoders.griffin_lim import GriffinLim
 
@@ -17,8 +18,8 @@ def models(tmp_path, monkeypatch):
     register(monkeypatch)
     for name, system in (("speech", FakeSpeech(vocoder="voc")), ("voc", FakeVocoder())):
         (tmp_path / name).mkdir()
-        hub.save(system, tmp_path / name / hub.WEIGHTS)
-    monkeypatch.setattr(hub, "MODEL_FOLDERS", (tmp_path / "absent", tmp_path))
+        hub.save(system, tmp_path / name / files.WEIGHTS)
+    monkeypatch.setattr(files, "MODEL_FOLDERS", (tmp_path / "absent", tmp_path))
     return tmp_path
 
 
@@ -53,8 +54,8 @@ def test_system_may_choose_the_tensors_it_releases(models, monkeypatch):
 
 
 def test_name_folder_and_file_lead_to_the_same_weights(models):
-    weights = models / "speech" / hub.WEIGHTS
-    assert hub.locate("speech") == hub.locate(models / "speech") == hub.locate(weights) == weights
+    weights = models / "speech" / files.WEIGHTS
+    assert files.locate("speech") == files.locate(models / "speech") == files.locate(weights) == weights
 
 
 def test_checkpoint_of_a_training_run_loads_too(models):
@@ -69,16 +70,16 @@ def test_checkpoint_of_a_training_run_loads_too(models):
 
 @pytest.mark.parametrize("name", ["nobody", "no/such/file.safetensors", "", ".", "../speech"])
 def test_unknown_model_names_the_known_ones(models, name):
-    with pytest.raises(hub.UnknownModel, match="speech, voc"):
+    with pytest.raises(files.UnknownModel, match="speech, voc"):
         hub.load(name)
 
 
 def test_corrupt_files_are_told_apart_from_unknown_models(models):
-    weights = (models / "speech" / hub.WEIGHTS).read_bytes()
+    weights = (models / "speech" / files.WEIGHTS).read_bytes()
     path = models / "bad.safetensors"
     for content in (weights[:-1], weights[:20], b"", b"\xff" * 64, b"PK\x03\x04 a pickle"):
         path.write_bytes(content)
-        with pytest.raises(hub.CorruptWeights, match=r"bad\.safetensors"):
+        with pytest.raises(files.CorruptWeights, match=r"bad\.safetensors"):
             hub.load(path)
 
 
@@ -98,7 +99,7 @@ def test_corrupt_files_are_told_apart_from_unknown_models(models):
 )
 def test_file_that_is_not_a_whole_model_is_refused(models, metadata, tensors):
     save_file(tensors, models / "odd.safetensors", metadata)
-    with pytest.raises(hub.CorruptWeights, match=r"odd\.safetensors"):
+    with pytest.raises(files.CorruptWeights, match=r"odd\.safetensors"):
         hub.load(models / "odd.safetensors")
 
 
@@ -116,7 +117,7 @@ def test_griffin_lim_only_when_asked_for(models):
 
 
 def test_speaking_model_is_no_vocoder(models):
-    with pytest.raises(hub.UnknownModel, match="no vocoder"):
+    with pytest.raises(files.UnknownModel, match="no vocoder"):
         hub.load("speech", vocoder="speech")
 
 
@@ -139,7 +140,7 @@ def test_cuda_index_is_checked(monkeypatch):
 
 
 def test_failed_save_leaves_the_old_file_and_no_litter(models, monkeypatch):
-    path = models / "speech" / hub.WEIGHTS
+    path = models / "speech" / files.WEIGHTS
     before = path.read_bytes()
 
     def full(*_):
@@ -149,7 +150,7 @@ def test_failed_save_leaves_the_old_file_and_no_litter(models, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         hub.save(FakeSpeech(), path)
     assert path.read_bytes() == before
-    assert [entry.name for entry in path.parent.iterdir()] == [hub.WEIGHTS]
+    assert [entry.name for entry in path.parent.iterdir()] == [files.WEIGHTS]
 
 
 def test_hyper_parameters_must_be_plain(models):
@@ -169,7 +170,7 @@ def test_only_systems_can_be_saved(tmp_path):
 def test_provenance_states_names_and_digests(models):
     origin = hub.provenance("speech")
     assert (origin["model"], origin["vocoder"]) == ("speech", "voc")
-    assert origin["model_sha256"] == hub.sha256(models / "speech" / hub.WEIGHTS)
+    assert origin["model_sha256"] == hub.sha256(models / "speech" / files.WEIGHTS)
     assert len(origin["vocoder_sha256"]) == 64
     assert hub.provenance("speech", "griffin-lim")["vocoder"] == "griffin-lim"
     assert json.dumps(origin)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import audiogen
-from audiogen import hub
+from audiogen import hub, weights
 from audiogen.metrics.intelligibility import Recogniser, character_errors
 from audiogen.spectral import mel_spectrogram
 
@@ -28,7 +28,7 @@ def test_every_model_has_weights_a_card_and_a_line_in_the_index():
     index = (MODELS / "README.md").read_text()
     for name in NAMES:
         assert f"[{name}]({name}/README.md)" in index
-    assert hub.known_models() == sorted(NAMES)
+    assert weights.known_models() == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

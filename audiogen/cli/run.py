@@ -22,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from audiogen import hub
+from audiogen import hub, weights
 from audiogen.audio import HEADERLESS, Audio, Timing, audio_format
 from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.jobs import STDIN, STDOUT, Defaults, Job, UsageError, place, read_jobs
@@ -149,7 +149,7 @@ def load_voice(request: Request) -> tuple[SpeechSystem, FrontEnd]:
         torch.set_num_threads(request.threads)
     system = hub.load(request.model, request.device, request.vocoder)
     if not hasattr(system, "synthesize_sentences"):
-        raise hub.UnknownModel(
+        raise weights.UnknownModel(
             f"model {request.model!r} does not speak; use a text-to-speech model such as prodiff"
         )
     check_steps(system, request.options.num_steps)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiogen.nn.denoiser import LevelEmbedding
+from audiogen.nn.level_embedding import LevelEmbedding
 
 FOLD = 4  # bins, then bands, that one step joins
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SYSTEMS = {
+    "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
     "storm": "audiogen.systems.storm:StoRM",
     "vocoder": "audiogen.systems.vocoder:Vocoder",

@@ -61,8 +61,7 @@ class ProDiffDistill(ProDiff):
 
     def on_fit_start(self) -> None:
         """Check that the data fits; the statistics stay the teacher's."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        data.check(self.mel_spec, self.symbols, self.speakers)
+        self.data_module().check(self.mel_spec, self.symbols, self.speakers)
 
     @property
     def stage_index(self) -> int:
@@ -94,11 +93,6 @@ class ProDiffDistill(ProDiff):
         target = progressive_target(self.path, self.denoiser(2 * few, condition), x, t, t_mid, t_next)
         estimate = self.denoiser(few, condition)(x, t)
         return self.reconstruction(estimate, target * condition.mask, condition.mask)
-
-    @property
-    def stage(self) -> str:
-        """Prefix of logged numbers; training runs in eval mode here, so the trainer must tell."""
-        return "train" if self.trainer.training else "val"
 
     def configure_optimizers(self) -> Any:
         """AdamW on the students; every stage has its own warm-up and decay."""

@@ -20,8 +20,8 @@ class StoRMDistill(StoRM):
 
     teacher: checkpoint of a `StoRM` run with objective "edm" and a score network. steps: of the teacher's
     grid, uniform in log-SNR from 1 to t_eps, on which the student at one time learns from itself at the next
-    (without an average of its own: Song and Dhariwal 2024, section 3.2). Only the score network learns. What is
-    released is a `StoRM` with `consistent`. Raises ValueError for a teacher of another kind.
+    (without an average of its own: Song and Dhariwal 2024, section 3.2). Only the score network learns. What
+    is released is a `StoRM` with `consistent`. Raises ValueError for a teacher of another kind.
     """
 
     def __init__(

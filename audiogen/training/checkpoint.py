@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,16 @@ import torch
 from torch import Tensor
 
 from audiogen.systems import SYSTEMS
+from audiogen.weights import CHECKPOINT, locate, read_metadata, read_tensors
 
 
-def release_of(key: str, hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of the system to release: name in SYSTEMS, plain hyper-parameters."""
-    return {"system": key, "hparams": {k: v for k, v in hparams.items() if not k.startswith("_")}}
+def release_of(key: str, hparams: Mapping[str, Any], training_only: Sequence[str] = ()) -> dict[str, Any]:
+    """What a checkpoint says of the system to release: name in SYSTEMS, plain hyper-parameters.
+
+    training_only: beginnings of the names of tensors that are not released.
+    """
+    plain = {k: v for k, v in hparams.items() if not k.startswith("_")}
+    return {"system": key, "hparams": plain, "training_only": list(training_only)}
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
@@ -32,13 +37,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any], 
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         release, state = checkpoint["release"], checkpoint["state_dict"]
         key, hparams = release["system"], release["hparams"]
+        training_only = tuple(release.get("training_only", ()))
     except Exception as error:  # torch reports damaged files in many ways
         raise ValueError(
             f"{path} is not a checkpoint of `audiogen fit` ({type(error).__name__}: {error})"
         ) from error
     if key not in SYSTEMS:
         raise ValueError(f"{path} holds system {key!r}; this version knows {', '.join(SYSTEMS)}")
-    return key, hparams, state
+    released = {name: tensor for name, tensor in state.items() if not name.startswith(training_only)}
+    return key, hparams, released
+
+
+def read_weights(name: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """The same of a released model by name or path, or of a checkpoint. Raises ValueError."""
+    if Path(name).suffix == CHECKPOINT:
+        return read_checkpoint(name)
+    path = locate(name)
+    return *read_metadata(path), read_tensors(path)
 
 
 def load_checkpoint(
