@@ -211,8 +211,8 @@ def test_a_predictor_alone_needs_no_steps(noisy):
     alone = tiny(predictor="alone")
     assert alone.nfe(EnhanceOptions()) == 1
     assert torch.equal(enhance(alone, noisy), enhance(alone, noisy, num_steps=0))
-    with pytest.raises(ValueError, match="num_steps=0, or train with predictor: frozen"):
-        enhance(alone, noisy, num_steps=1)
+    with pytest.raises(ValueError, match="num_steps must be 0: this system is a predictor"):
+        alone.nfe(EnhanceOptions(num_steps=1))
 
 
 def test_errors_name_the_value(system, noisy):
@@ -305,6 +305,7 @@ def test_a_frozen_predictor_stays_the_one_it_comes_from(workplace):
     assert audiogen.load(str(second)).hparams["predictor_from"] is None
     for changes, message in (
         ({"stft": {"scale": 0.33}}, "use its stft"),
+        ({"data_std": 0.2}, "has data_std 0.1, not 0.2"),
         ({"predictor_net": {**NET, "fine": 4}}, "does not fit predictor_net"),
     ):
         options = {"predictor_net": {"fine": 8, "channels": 16, "hidden": 16, "blocks": 1}, **changes}

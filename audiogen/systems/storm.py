@@ -257,6 +257,9 @@ class StoRM(L.LightningModule):
             raise ValueError(f"{checkpoint} holds no predictor for this system; train one with StoRM")
         if (theirs := StftSpec(**(hparams["stft"] or {}))) != self.stft:
             raise ValueError(f"{checkpoint} was trained on {theirs}, not on {self.stft}; use its stft")
+        for name in ("objective", "data_std"):
+            if hparams[name] != self.hparams[name]:
+                raise ValueError(f"{checkpoint} has {name} {hparams[name]!r}, not {self.hparams[name]!r}")
         try:
             self.predictor.load_state_dict(found)
         except RuntimeError as error:
@@ -265,10 +268,8 @@ class StoRM(L.LightningModule):
     def release(self) -> dict[str, Any]:
         """Name in SYSTEMS and hyper-parameters of what this run makes."""
         mode = self.mode if self.mode in ("alone", "none") else "joint"
-        return release_of(
-            "storm",
-            {**self.hparams, "stft": asdict(self.stft), "predictor": mode, "predictor_from": None},
-        )
+        settled = {"stft": asdict(self.stft), "predictor": mode, "predictor_from": None}
+        return release_of("storm", {**self.hparams, **settled})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a checkpoint say how to rebuild the system."""
@@ -278,45 +279,36 @@ class StoRM(L.LightningModule):
         """Noisy spectrum (B, F, N) -> the mean that the diffusion ends at: the predictor's, or itself."""
         return noisy if self.predictor is None else self.objective.predict(self.predictor, noisy)
 
+    def output(self, x: Tensor, t: Tensor, noisy: Tensor, end: Tensor) -> Tensor:
+        """The score network's word on a state (B, F, N) at times (B,), as `Objective.output` has it."""
+        assert self.score is not None, "`preset` lets a predictor alone take no steps"
+        given = [noisy] if self.predictor is None else [noisy, end]
+        return self.objective.output(self.score, x, t, given, end)
+
     def denoiser(self, noisy: Tensor, end: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """The score network as denoise(x, t), for one noisy spectrum and the path's mean (B, F, N)."""
-        if self.score is None:
-            raise ValueError(
-                "this system is a predictor without a diffusion; take num_steps=0, or train with "
-                "predictor: frozen and predictor_from: its checkpoint"
-            )
-        net, given = self.score, self.given(noisy, end)
-        return lambda x, t: self.objective.denoised(self.objective.output(net, x, t, given, end), x, t, end)
-
-    def given(self, noisy: Tensor, end: Tensor) -> list[Tensor]:
-        """What the score network sees beside the state."""
-        return [noisy] if self.predictor is None else [noisy, end]
+        return lambda x, t: self.objective.denoised(self.output(x, t, noisy, end), x, t, end)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The predictor's error and the score network's at random times, weighted by alpha."""
         clean, noisy = (self.stft.analyse(batch[name]) for name in ("clean", "noisy"))
         with torch.set_grad_enabled(self.mode != "frozen"):
             end = self.predict(noisy)
+        self.log("train/residual_std", (end - clean).detach().abs().square().mean().sqrt())
         losses = []
         if self.mode in ("joint", "separate", "alone"):
-            loss = self.objective.predictor_loss(end, clean)
-            self.log("train/predictor", loss, prog_bar=True)
-            losses.append((self.alpha, loss))
+            losses.append(self.objective.predictor_loss(end, clean))
+            self.log("train/predictor", losses[-1], prog_bar=True)
         if self.score is not None:
-            loss = self.score_loss(self.score, clean, noisy, end if self.mode == "joint" else end.detach())
-            self.log("train/score", loss, prog_bar=True)
-            losses.append((1 - self.alpha, loss))
-        self.log("train/residual_std", (end - clean).detach().abs().square().mean().sqrt())
-        if len(losses) == 1:
-            return losses[0][1]
-        return torch.stack([weight * loss for weight, loss in losses]).sum()
+            losses.append(self.score_loss(clean, noisy, end if self.mode == "joint" else end.detach()))
+            self.log("train/score", losses[-1], prog_bar=True)
+        return losses[0] if len(losses) == 1 else self.alpha * losses[0] + (1 - self.alpha) * losses[1]
 
-    def score_loss(self, net: nn.Module, clean: Tensor, noisy: Tensor, end: Tensor) -> Tensor:
+    def score_loss(self, clean: Tensor, noisy: Tensor, end: Tensor) -> Tensor:
         """Error of the score network at one uniform time in [t_eps, 1] an item."""
         t = self.t_eps + (1 - self.t_eps) * torch.rand(len(clean), device=clean.device)
         x = self.path.add_noise(clean, torch.randn_like(clean), t, y=end)
-        out = self.objective.output(net, x, t, self.given(noisy, end), end)
-        return self.objective.score_loss(out, clean, x, t, end)
+        return self.objective.score_loss(self.output(x, t, noisy, end), clean, x, t, end)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """SI-SDR of the default preset and of the predictor alone; the first items in TensorBoard."""
@@ -353,6 +345,10 @@ class StoRM(L.LightningModule):
             steps = 0
         if steps == 0 and self.predictor is None:
             raise ValueError("num_steps must be 1 or more: this system has no predictor to speak alone")
+        if steps and self.score is None:
+            raise ValueError(
+                "num_steps must be 0: this system is a predictor that no diffusion was trained for"
+            )
         return Preset(preset.solver, steps, min(preset.warm_start, options.warm_start))
 
     def nfe(self, options: EnhanceOptions) -> int:
