@@ -181,8 +181,12 @@ class StftSpec:
 
 
 def as_channels(planes: Sequence[Tensor]) -> Tensor:
-    """Complex planes (B, F, N) -> their real and imaginary parts (B, 2 planes, F, N), float32."""
-    return torch.stack([part for plane in planes for part in (plane.real, plane.imag)], dim=1)
+    """Complex planes (B, F, N) -> their real and imaginary parts (B, 2 planes, F, N), float32.
+
+    In memory it is (B, N, F, 2 planes), near to how transforms leave spectra.
+    """
+    stacked = torch.stack([plane.mT for plane in planes], dim=-1)
+    return torch.view_as_real(stacked).flatten(-2).permute(0, 3, 2, 1)
 
 
 def as_complex(channels: Tensor) -> Tensor:

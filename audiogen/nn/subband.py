@@ -35,6 +35,11 @@ class Modulation(nn.Module):
         return torch.addcmul(shift, x, 1 + scale)
 
 
+def activated(x: Tensor) -> Tensor:
+    """SiLU of a tensor that nobody else holds, in its own memory where no gradient is recorded."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 def convolved(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """A convolution over (N, F) of x (B, N, F, C), which stays as it is in memory."""
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -61,7 +66,7 @@ class LocalBlock(nn.Module):
         y = self.norm(convolved(x, self.depthwise))
         if self.modulation is not None and level is not None:
             y = self.modulation(y, level)
-        return x + self.contract(F.silu(self.expand(y)))
+        return self.contract(activated(self.expand(y))).add_(x)
 
 
 class GlobalBlock(nn.Module):
@@ -85,8 +90,8 @@ class GlobalBlock(nn.Module):
         y = self.expand(self.norm(x).flatten(2))
         if self.modulation is not None and level is not None:
             y = self.modulation(y, level)
-        y = y + convolved(F.silu(y)[:, :, None], self.conv)[:, :, 0]
-        return x + self.contract(F.silu(y)).view_as(x)
+        y = convolved(F.silu(y)[:, :, None], self.conv)[:, :, 0].add_(y)
+        return self.contract(activated(y)).view_as(x).add_(x)
 
 
 class SubbandUNet(nn.Module):
@@ -153,11 +158,10 @@ class SubbandUNet(nn.Module):
             y = wide(local(y, told), told)
         decoded = self.decoder(self.unfold(y).view_as(fine), told)
         out = self.head(self.norm(torch.cat([fine, decoded], dim=-1)))
-        out = out.view(batch, frames, bins, -1, 2)
-        return gated(out, planes.view(batch, frames, bins, -1, 2)).permute(0, 3, 2, 1)
+        return gated(out.view(batch, frames, bins, -1, 2), planes.view(batch, frames, bins, -1, 2))
 
 
 def gated(out: Tensor, planes: Tensor) -> Tensor:
-    """out (..., 1 + K, 2): a plane and K complex gates of the planes (..., K, 2) -> their sum (..., 2)."""
-    direct, (re, im), (a, b) = out[..., 0, :], out[..., 1:, :].unbind(-1), planes.unbind(-1)
-    return direct + torch.stack([(re * a - im * b).sum(-1), (re * b + im * a).sum(-1)], dim=-1)
+    """out (B, N, F, 1 + K, 2): a plane and K complex gates of planes (B, N, F, K, 2) -> sum (B, 2, F, N)."""
+    mixed, given = (torch.view_as_complex(part.float()) for part in (out, planes))
+    return torch.view_as_real(mixed[..., 0] + (mixed[..., 1:] * given).sum(-1)).permute(0, 3, 2, 1)

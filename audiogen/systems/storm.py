@@ -55,7 +55,7 @@ class Preset:
 
 
 QUALITY = {
-    "fast": Preset("ddim", 1, 0.5),
+    "fast": Preset("multistep", 2, 0.5),
     "balanced": Preset("multistep", 4, 0.6),
     "best": Preset("sde_multistep", 12),
     "paper": Preset("predictor_corrector", 30),  # 60 evaluations, as SGMSE+ and StoRM were published
@@ -317,8 +317,7 @@ class StoRM(L.LightningModule):
         if self.score is not None:
             steps["enhanced"] = self.presets["balanced"].num_steps
         for name, num_steps in steps.items():
-            options = EnhanceOptions(num_steps=num_steps)
-            wav = self.enhance(noisy, range(len(noisy)), options, StageTimer())
+            wav = self.enhance(noisy, range(len(noisy)), EnhanceOptions(num_steps=num_steps), StageTimer())
             ratio = si_sdr(wav, clean).mean()
             self.log(f"val/si_sdr_{name}", ratio, prog_bar=True, batch_size=len(clean))
             if batch_idx == 0:

@@ -1,5 +1,6 @@
 """The quick network for complex spectra."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,10 +65,13 @@ def test_the_noise_level_matters(net):
 
 
 def test_gates_are_complex_products():
-    out, planes = torch.randn(2, 5, 4, 2), torch.randn(2, 5, 3, 2)
-    a, b = torch.view_as_complex(out), torch.view_as_complex(planes)
-    expected = a[..., 0] + (a[..., 1:] * b).sum(-1)
-    assert torch.allclose(gated(out, planes), torch.view_as_real(expected), atol=1e-6)
+    out, planes = torch.randn(2, 5, 6, 4, 2), torch.randn(2, 5, 6, 3, 2)
+    a, b, c, d = (out[..., k, :].double().numpy() @ [1, 1j] for k in range(4))
+    p, q, r = (planes[..., k, :].double().numpy() @ [1, 1j] for k in range(3))
+    expected = (a + b * p + c * q + d * r).transpose(0, 2, 1)
+    found = gated(out, planes)
+    assert np.allclose(found[:, 0], expected.real, atol=1e-5)
+    assert np.allclose(found[:, 1], expected.imag, atol=1e-5)
 
 
 def test_other_numbers_of_frequencies_are_refused():
