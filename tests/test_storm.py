@@ -1,5 +1,6 @@
 """The enhancer itself, at a tiny size."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,17 @@ def test_chunks_of_a_recording_meet_the_same_noise(system):
     chunk = wav[:, first : first + 12000]
     assert torch.allclose(enhance(system, chunk, [5], first)[:, 4000:8000], whole, atol=1e-4)
     assert not torch.allclose(enhance(system, chunk, [5])[:, 4000:8000], whole, atol=1e-2)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("backbone", ["subband", "ncsnpp"])
+def test_a_gpu_says_the_same(noisy, backbone):
+    sizes = {} if backbone == "subband" else {name: {"base": 8} for name in ("predictor_net", "score_net")}
+    here = tiny(backbone=backbone, **sizes)
+    there = copy.deepcopy(here).cuda()
+    for quality in QUALITY:
+        found = enhance(there, noisy.cuda(), quality=quality, num_steps=3).cpu()
+        assert torch.allclose(found, enhance(here, noisy, quality=quality, num_steps=3), atol=1e-2)
 
 
 @pytest.mark.parametrize("length", [1, 100, 4000])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from audiogen import hub
 from audiogen.enhancement import EnhanceOptions
 from audiogen.nn.ncsnpp import NCSNpp
 from audiogen.nn.ncsnpp_release import from_release
@@ -103,7 +104,11 @@ def test_a_released_storm_is_imported(checkpoint):
     assert system.score.shifted
     assert system.score.level_bias
     options = EnhanceOptions("paper", num_steps=2)
-    assert system.enhance(0.1 * torch.randn(1, 2000), [0], options, StageTimer()).shape == (1, 2000)
+    hub.save(system, checkpoint.with_suffix(".safetensors"))
+    released = hub.load(checkpoint.with_suffix(".safetensors"))
+    wav = 0.1 * torch.randn(1, 2000)
+    expected = system.enhance(wav, [0], options, StageTimer())
+    assert torch.equal(released.enhance(wav, [0], options, StageTimer()), expected)
 
 
 def test_a_released_sgmse_is_imported(checkpoint):
