@@ -117,7 +117,7 @@ def test_a_gpu_says_the_same(noisy, backbone):
     there = copy.deepcopy(here).cuda()
     for quality in QUALITY:
         found = enhance(there, noisy.cuda(), quality=quality, num_steps=3).cpu()
-        assert torch.allclose(found, enhance(here, noisy, quality=quality, num_steps=3), atol=1e-2)
+        assert torch.allclose(found, enhance(here, noisy, quality=quality, num_steps=3), atol=5e-2)
 
 
 @pytest.mark.parametrize("length", [1, 100, 4000])
