@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS", "pcm": "PCM_16"}
 HEADERLESS = "pcm"
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au")  # that libsndfile reads
 
 
 @dataclass(frozen=True)
