@@ -59,7 +59,7 @@ def build(
     rooms: to train with; a tenth as many each are made for validation and test. repeats: see
     `write_test_set`. Raises DataError.
     """
-    spare = max(4, rooms // 10) if rooms else 0
+    spare = -(-rooms // 10)
     simulated = simulate(rooms + 2 * spare, SAMPLE_RATE, seed, workers, progress)
     packed, kept = simulated[: rooms + spare], simulated[rooms + spare :]
     facts = {"room_splits": ["train"] * rooms + ["validation"] * spare, "seed": seed, **(metadata or {})}

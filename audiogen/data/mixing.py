@@ -50,7 +50,8 @@ def mix(speech: Tensor, noise: Tensor, snr_db: float) -> Tensor:
 
 def reverberate(wav: Tensor, response: Tensor) -> Tensor:
     """wav (T,) convolved with response (R,) -> its first T samples."""
-    size = wav.shape[-1] + response.shape[-1] - 1
+    least = wav.shape[-1] + response.shape[-1] - 1
+    size = 1 << (least - 1).bit_length()  # lengths with large prime factors take ten times as long
     spectrum = torch.fft.rfft(wav, size) * torch.fft.rfft(response, size)
     return torch.fft.irfft(spectrum, size)[..., : wav.shape[-1]]
 
