@@ -111,9 +111,10 @@ class Resampler:
 
 
 def soft_limit(wav: Tensor, knee: float = 0.95) -> Tensor:
-    """wav unchanged up to `knee`, and what is larger bent smoothly so that it stays below 1."""
-    over = (wav.abs() - knee).clamp(min=0) / (1 - knee)
-    return torch.where(over > 0, wav.sign() * (knee + (1 - knee) * torch.tanh(over)), wav)
+    """wav unchanged up to `knee`, and what is larger bent smoothly towards the largest 16-bit sample."""
+    room = 1 - 2**-15 - knee
+    over = (wav.abs() - knee).clamp(min=0) / room
+    return torch.where(over > 0, wav.sign() * (knee + room * torch.tanh(over)), wav)
 
 
 def limit(wav: Tensor) -> Tensor:

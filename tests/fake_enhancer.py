@@ -13,10 +13,10 @@ N_FFT = 512
 
 
 class FakeEnhancer(nn.Module):
-    """Takes half of each spectral line away from all but the strongest ones: a frame depends on its neighbours.
+    """gain: of the result. filtering: a Wiener-like filter of each frame of the spectrum by its own power.
 
-    gain: of the result. noise: added to every frame of the spectrum, a function of seed and place alone. Keeps the
-    shapes and offsets it was called with in `calls`.
+    noise: added to every frame of the spectrum, a function of seed and place alone. `calls` keeps the shapes,
+    seeds and offsets it was called with.
     """
 
     presets = {"fast": 1, "balanced": 4, "best": 12}
