@@ -108,6 +108,11 @@ class Chunking:
     overlap_s: float = 1.0
     fade_s: float = 0.5
 
+    @classmethod
+    def of(cls, seconds: float) -> Chunking:
+        """Chunks of that length with as much overlap as fits."""
+        return cls(seconds, min(1.0, seconds / 4), min(0.5, seconds / 8))
+
     def __post_init__(self) -> None:
         """Refuse overlaps that do not fit."""
         if not 0 < self.fade_s <= self.overlap_s <= self.seconds / 2:
@@ -163,6 +168,13 @@ def _first_fault(block: Tensor, before: int, sample_rate: int) -> str:
     )
 
 
+def check_options(system: EnhancementSystem, options: EnhanceOptions) -> int:
+    """Network evaluations that the options ask for. Raises ValueError where the system cannot follow them."""
+    if options.quality not in system.presets:
+        raise ValueError(f"unknown quality {options.quality!r}; use one of {', '.join(system.presets)}")
+    return system.nfe(options)
+
+
 def enhance_blocks(
     system: EnhancementSystem,
     source: AudioSource,
@@ -172,7 +184,7 @@ def enhance_blocks(
     timer: StageTimer | None = None,
     chunking: Chunking | None = None,
 ) -> Iterator[Tensor]:
-    """Enhance a recording -> blocks (C, T), joined as long as it and aligned with it, at its rate, below 1.
+    """Enhance a recording -> at least one block (C, T); joined, as long as it and aligned, at its rate.
 
     The channels are enhanced apart, each at its own level, with the same noise; a constant offset goes, a
     silent channel stays silent. Above half of the system's rate nothing is left. A recording above full scale
@@ -181,11 +193,12 @@ def enhance_blocks(
     cannot follow and for NaN, in the recording or of the model.
     """
     timer, chunking = timer or StageTimer(), chunking or Chunking()
-    if options.quality not in system.presets:
-        raise ValueError(f"unknown quality {options.quality!r}; use one of {', '.join(system.presets)}")
-    system.nfe(options)  # refuses what it cannot follow before anything is read
+    check_options(system, options)
     with timer.stage("io"):
         found = survey(source)
+    if not found.samples:
+        yield torch.zeros(source.channels, 0)
+        return
     heard = ~found.silent
     if not bool(heard.any()):
         yield from timer.each("io", (torch.zeros_like(block) for block in source.blocks()))
