@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
+import numpy as np
 import torch
 from torch import nn
 
@@ -61,3 +65,18 @@ class FakeEnhancer(nn.Module):
 def register(monkeypatch):
     """Make hub know the fake for the length of a test."""
     monkeypatch.setitem(SYSTEMS, "fakeenhancer", f"{FakeEnhancer.__module__}:{FakeEnhancer.__qualname__}")
+
+
+def fake_pesq(monkeypatch):
+    """A PESQ that is 1 + the correlation, for machines without a C compiler -> the calls it will have had."""
+    calls = []
+
+    def pesq(rate, reference, degraded, mode):
+        calls.append((rate, len(reference), mode))
+        return 1 + float(np.corrcoef(reference, degraded)[0, 1])
+
+    module = types.ModuleType("pesq")
+    module.pesq = pesq
+    module.__spec__ = types.SimpleNamespace(name="pesq")
+    monkeypatch.setitem(sys.modules, "pesq", module)
+    return calls

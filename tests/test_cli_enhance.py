@@ -1,14 +1,12 @@
 import io
 import json
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from fake_enhancer import FakeEnhancer, register
+from fake_enhancer import FakeEnhancer, fake_pesq, register
 
 from audiogen import hub
 from audiogen.cli import NOTHING_TO_DO, OK, SOME_FAILED, USAGE, main
@@ -189,18 +187,8 @@ def test_standard_output_has_the_audio_and_nothing_else(capfdbinary):
 
 @pytest.fixture
 def scorers(monkeypatch):
-    """PESQ that is 1 + the correlation; it notes how it was called."""
-    seen = []
-
-    def pesq(rate, reference, degraded, mode):
-        seen.append((rate, len(reference), mode))
-        return 1 + float(np.corrcoef(reference, degraded)[0, 1])
-
-    module = types.ModuleType("pesq")
-    module.pesq = pesq
-    module.__spec__ = types.SimpleNamespace(name="pesq")
-    monkeypatch.setitem(sys.modules, "pesq", module)
-    return seen
+    """The calls of a PESQ that is 1 + the correlation."""
+    return fake_pesq(monkeypatch)
 
 
 def test_references_are_compared_with_before_and_after(scorers, capsys):
