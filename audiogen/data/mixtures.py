@@ -53,7 +53,7 @@ class MixtureData(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # beside those of the model, which may have names in common
         if not gain_db[0] <= gain_db[1] <= 0:
             raise ValueError(f"gain_db {gain_db} is no range of peaks; give (lowest, highest), at most 0")
         self.path = path
