@@ -272,3 +272,24 @@ def test_blocks_are_resampled_as_the_whole(rate, new_rate):
     out, expected = torch.cat(parts, dim=-1), resample(wav, rate, new_rate)
     assert out.shape == expected.shape
     assert torch.allclose(out[:, 2000:-2000], expected[:, 2000:-2000], atol=2e-3)
+
+
+class OnDevice(FakeEnhancer):
+    """A system that knows where it is, as a LightningModule does, and refuses what is elsewhere."""
+
+    @property
+    def device(self):
+        return self.gain.device
+
+    def enhance(self, wav, seeds, options, timer, *, offset=0):
+        assert wav.device == self.device
+        return super().enhance(wav, seeds, options, timer, offset=offset)
+
+
+@pytest.mark.cuda
+def test_chunks_are_enhanced_where_the_system_is():
+    wav = noise(40000, 2)
+    wav -= wav.mean(-1, keepdim=True)
+    out = enhanced(wav, system=OnDevice(0.5).cuda())
+    assert out.device.type == "cpu"
+    assert torch.allclose(out, wav / 2, atol=1e-6)
