@@ -86,6 +86,27 @@ def test_seams_are_as_loud_as_the_rest():
     assert seam_energy(FreshNoise(0.5, noise=50.0), samples) < 0.8
 
 
+class Steps(FakeEnhancer):
+    """Gives the number of the call, whatever it hears."""
+
+    def enhance(self, wav, seeds, options, timer, *, offset=0):
+        super().enhance(wav, seeds, options, timer, offset=offset)
+        return torch.full_like(wav, 0.1 * len(self.calls))
+
+
+def test_a_chunk_fades_into_the_next_in_the_middle_of_the_overlap():
+    wav = noise(CHUNK + 2 * STRIDE)
+    wav = wav / (wav - wav.mean()).abs().max()
+    out = enhanced(wav, system=Steps())[0]
+    fade, margin = 2000, (31 * HOP - 2000) // 2
+    edges = [STRIDE + margin, 2 * STRIDE + margin]
+    assert torch.allclose(out[: edges[0]], torch.tensor(0.1))
+    for number, edge in enumerate(edges, 1):
+        middle = 0.1 * number + 0.1 * (torch.arange(fade) + 0.5) / fade
+        assert torch.allclose(out[edge : edge + fade], middle, atol=1e-5)
+    assert torch.allclose(out[edges[1] + fade :], torch.tensor(0.3))
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_any_rate_keeps_length_alignment_and_what_the_band_holds(rate, channels):

@@ -72,6 +72,7 @@ def write_test_set(
                 "peak_db": round(peak_db, 2),
                 "speech": ids,
                 "noise": noise.id,
+                "noise_class": noise.kind,
                 "fold": noise.fold,
                 "room": None if room is None else room.facts(),
             }
