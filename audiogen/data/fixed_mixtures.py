@@ -60,25 +60,22 @@ def write_test_set(
         _, sound = recording.passage(rng, len(clean), around=True)
         noisy = in_room(clean, sound, snr_db, room)
         peak_db = rng.uniform(*PEAKS_DB)
-        gain = 10 ** (peak_db / 20) / max(float(noisy.abs().max()), float(clean.abs().max()))
         name = f"{number:03d}_{kind}_{snr_db:+03.0f}dB"
-        for part, wav in (("clean", clean), ("noisy", noisy)):
-            write_audio(folder / part / f"{name}.flac", gain * wav[None], sample_rate)
-        entries.append(
-            {
-                "id": name,
-                "seconds": round(len(clean) / sample_rate, 3),
-                "snr_db": snr_db,
-                "peak_db": round(peak_db, 2),
-                "speech": ids,
-                "noise": noise.id,
-                "noise_class": noise.kind,
-                "fold": noise.fold,
-                "room": None if room is None else room.facts(),
-            }
-        )
+        write_item(folder, name, clean, noisy, peak_db, sample_rate)
+        facts = {"id": name, "seconds": round(len(clean) / sample_rate, 3), "snr_db": snr_db}
+        facts |= {"peak_db": round(peak_db, 2), "speech": ids, "noise": noise.id, "noise_class": kind}
+        entries.append({**facts, "fold": noise.fold, "room": None if room is None else room.facts()})
     write_text(folder / "manifest.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
     return entries
+
+
+def write_item(
+    folder: Path, name: str, clean: Tensor, noisy: Tensor, peak_db: float, sample_rate: int
+) -> None:
+    """Write both signals (T,) with one gain, that the larger peak is `peak_db`, dB of full scale."""
+    gain = 10 ** (peak_db / 20) / max(float(noisy.abs().max()), float(clean.abs().max()))
+    for part, wav in (("clean", clean), ("noisy", noisy)):
+        write_audio(folder / part / f"{name}.flac", gain * wav[None], sample_rate)
 
 
 def in_room(clean: Tensor, noise: Tensor, snr_db: float, room: SimulatedRoom | None) -> Tensor:
