@@ -37,6 +37,9 @@ VERBS = {
     "normalize": Verb(
         "audiogen.cli.normalize:normalize", "Show the words and phones that a text is spoken as."
     ),
+    "enhance": Verb(
+        "audiogen.cli.enhance:enhance", "Take the noise out of recordings; report before and after."
+    ),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
     "import-vocoder": Verb(
         "audiogen.cli.import_vocoder:import_vocoder", "Make a model of an official vocoder release."

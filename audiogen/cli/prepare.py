@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiogen.cli.prepare_enhancement import enhancement, pairs, voicebank
+from audiogen.cli.terminal import progress as _progress
+from audiogen.cli.terminal import say as _say
+
 if TYPE_CHECKING:
     from audiogen.data.clips import Clip
 
 prepare = typer.Typer(no_args_is_help=True, help="Turn a corpus into what `audiogen fit` trains on.")
+
+prepare.command()(enhancement)
+prepare.command()(voicebank)
+prepare.command()(pairs)
 
 CORES = os.cpu_count() or 1
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; it is made if missing.")]
@@ -233,19 +241,6 @@ def _prepare(
         f"{len(pieces)} pieces, {minutes:.1f} minutes, {len(test)} prompts held out, "
         f"{100 * data.padding_waste():.1f} % padding in batches of {data.max_frames} frames -> {out}"
     )
-
-
-def _say(text: str) -> None:
-    """A line on stderr."""
-    typer.echo(text, err=True)
-
-
-def _progress(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-    """A progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, description, total, console=Console(stderr=True))
 
 
 def _bar_of(description: str) -> Any:
