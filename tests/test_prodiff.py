@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from audiogen.acoustic_model import Condition
 from audiogen.sampling.grids import uniform_t
 from audiogen.speech import SpeechOptions
-from audiogen.acoustic_model import Condition
 from audiogen.systems.prodiff import ProDiff
 from audiogen.text.frontend import TextFrontEnd
 from audiogen.vocoders.griffin_lim import GriffinLim

@@ -188,19 +188,21 @@ class CoMoSpeech(AcousticModel):
     def denoiser(self, network: nn.Module, condition: Condition) -> Denoiser:
         """D(x, t) of a network; t is the noise level sigma. The condition is projected here, once.
 
-        c_in makes the input's variance 1 in every prior: noise around mu is stronger by the power of mu.
+        c_in makes the input's variance 1 in every prior: noise around mu is stronger by the power of mu, and
+        agrees with the mel as far as mu does.
         """
         net: MelDenoiser = network  # type: ignore[assignment]
         projected = net.project(condition.frames)
         kind = EDM(float(self.sigma_data), SIGMA_MIN)
         cells = condition.mask.sum((1, 2)) * self.mel_spec.n_mels
-        power = torch.ones_like(cells, dtype=torch.float32)
+        power = torch.zeros_like(cells, dtype=torch.float32)  # of the noise's mean
         if self.prior == "shifted":
-            power = 1 + (self.guess(condition).square() * condition.mask).sum((1, 2)) / cells
+            power = (self.guess(condition).square() * condition.mask).sum((1, 2)) / cells
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             sigma = t.to(x.dtype)
-            scale = torch.rsqrt(sigma.square() * power + kind.sigma_data**2)
+            variance = sigma.square() * (1 + power) + 2 * sigma * power + kind.sigma_data**2
+            scale = torch.rsqrt(variance)
             out = net(scale[:, None, None] * x, -sigma.log(), projected, condition.mask)
             return to_x0(kind, out, x, t, PATH)
 
