@@ -84,8 +84,10 @@ class SpeechSystem(Protocol):
     mel_spec: MelSpec
     language: str
     speakers: tuple[str, ...]
-    step_counts: tuple[int, ...]
     default_steps: int
+
+    @property
+    def step_counts(self) -> tuple[int, ...]: ...  # noqa: D102
 
     def synthesize_sentences(
         self,

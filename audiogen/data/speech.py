@@ -211,8 +211,9 @@ def write(
     test_ids: set[str],
     held_out: set[str],
     metadata: Mapping[str, Any],
+    more: Mapping[str, Sequence[Tensor]] | None = None,
 ) -> None:
-    """Store everything training needs, mels in half precision."""
+    """Store everything training needs, mels in half precision. more: further columns."""
     if not pieces:
         raise DataError(
             "no clip could be aligned with its text; check that texts and recordings belong together"
@@ -227,6 +228,7 @@ def write(
         "f0": [f.f0 for f in features],
         "energy": [f.energy.half() for f in features],
         "speaker": [torch.tensor([speakers.index(p.clip.speaker)], dtype=torch.int16) for p in pieces],
+        **(more or {}),
     }
     facts = {
         "mel_spec": asdict(spec),

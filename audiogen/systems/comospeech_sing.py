@@ -73,6 +73,7 @@ class CoMoSpeechSing(CoMoSpeech):
             hidden = self.hidden(batch)
             log_frames = self.duration(hidden, batch["token_mask"]).float()
             exact = torch.expm1(log_frames.clamp(max=LONGEST_LOG_FRAMES))[0, 1:]
+            assert isinstance(sentence, SungPhrase), "`token_batch` refuses others"
             frames = [0, *fill_score(exact.tolist(), sentence)]  # the boundary at the beginning takes no time
             frames[-1] += self.mel_spec.center  # N + 1 centred frames are N hops of sound
             rows.append((hidden[0].T, torch.tensor(frames, device=hidden.device)))
@@ -103,13 +104,12 @@ class CoMoSpeechSing(CoMoSpeech):
         return join([audio_of(piece) for piece in pieces])
 
 
-def fill_score(exact: Sequence[float], phrase: Sentence) -> list[int]:
+def fill_score(exact: Sequence[float], phrase: SungPhrase) -> list[int]:
     """Predicted lengths in frames of a phrase's tokens -> whole frames that fill the phrase's bounds.
 
     From each leading token to the next the leading one takes what the others leave (see `CoMoSpeechSing`).
     What stands before the first shares its time.
     """
-    assert isinstance(phrase, SungPhrase)
     leaders = [index for index, token in enumerate(phrase.tokens) if token.leads]
     edges = [0, *leaders[1:], len(phrase.tokens)]
     frames = [0] * len(phrase.tokens)

@@ -1,4 +1,4 @@
-"""From a written melody with lyrics to notes with phones: words through the phonemiser, shared by syllables."""
+"""A written melody with lyrics to notes with phones: words through the phonemiser, shared by syllables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audiogen.text.symbols import MODIFIERS, SYLLABIC, VOWELS, Phone
 
 WORDS_AT_ONCE: Final = 24  # spoken as one phrase, as `phonemize` reduces function words
 _WEAK: Final = "əɐɪɚᵻ"
-_MARKS: Final = ".,;:!?…—\"“”„«»()[]¿¡*_"
+_MARKS: Final = '.,;:!?…—"“”„«»()[]¿¡*_'
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def sung_notes(written: Sequence[Written], language: str) -> tuple[Note, ...]:
     """
     phones = [list(note.phones) for note in written]
     words = list(_words(written))
-    spoken = _spoken([("".join(p.text for p in word), written[word[0].note].where) for word in words], language)
-    for word, sounds in zip(words, spoken, strict=True):
+    named = [("".join(part.text for part in word), written[word[0].note].where) for word in words]
+    for word, sounds in zip(words, _spoken(named, language), strict=True):
         for part, share in zip(word, share_out(sounds, len(word)), strict=True):
             phones[part.note] += share
     return tuple(_notes(written, phones))

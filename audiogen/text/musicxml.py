@@ -167,7 +167,7 @@ def _sung(note: Element, part: _Part, start: Fraction, length: Fraction, where: 
 
 
 def _lyric(note: Element) -> str:
-    """The syllable of the first verse, "-" at its end where the word goes on; syllables elided have spaces."""
+    """The syllable of the first verse, "-" at its end where the word goes on; elided ones with spaces."""
     lyrics = note.findall("lyric")
     lyric = next((each for each in lyrics if each.get("number", "1") == "1"), None)
     if lyric is None:

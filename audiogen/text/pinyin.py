@@ -1,4 +1,4 @@
-"""Mandarin syllables in pinyin to phones: what Opencpop is labelled with, and Mandarin lyrics are read from."""
+"""Mandarin syllables in pinyin to phones: Opencpop is labelled with them, Mandarin lyrics are read so."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINALS: Final = {
     "uan": "wan", "un": "wən", "uen": "wən", "uang": "wɑŋ", "ueng": "wəŋ",
     "ve": "ɥɛ", "ue": "ɥɛ", "van": "ɥɛn", "vn": "yn",
 }  # fmt: skip
-# what a letter stands for depends on the initial: "zi", "zhi" have a vowel of their own, "y" is a glide itself
+# "zi" and "zhi" have a vowel of their own, and "y" is a glide itself
 _AFTER: Final = {
     **dict.fromkeys([(initial, "i") for initial in ("zh", "ch", "sh", "r", "z", "c", "s")], "ɨ"),
     ("y", "e"): "ɛ", ("y", "an"): "ɛn", ("y", "ve"): "ɛ", ("y", "van"): "ɛn",

@@ -111,6 +111,7 @@ class SungPhrase(Sentence):
 
     gap_s: ClassVar[float | None] = 0.0
 
+    tokens: tuple[SungToken, ...]
     bounds: tuple[int, ...] = ()
 
 
@@ -145,11 +146,11 @@ def score_tokens(score: Score) -> list[SungToken]:
     new note; consonants before it have the first note of the syllable, what follows it the last. A rest is
     BREATH before a note and SILENCE at the end.
     """
-    return [token for token, _ in _tokens(score.notes)]
+    return [token for token, _ in tokens_of_notes(score.notes)]
 
 
-def _tokens(notes: Sequence[Note]) -> Iterator[tuple[SungToken, int]]:
-    """Tokens, each with the index of its note."""
+def tokens_of_notes(notes: Sequence[Note]) -> Iterator[tuple[SungToken, int]]:
+    """The same of some notes, each token with the index of its note."""
     word = -1
     goes_on = False  # the word, over the next syllable
     for index, note in enumerate(notes):
@@ -172,8 +173,10 @@ def _syllable(notes: Sequence[Note], first: int, last: int, word: int) -> Iterat
 
     def sung(phone: Phone, index: int, leads: bool = False) -> tuple[SungToken, int]:
         note = notes[index]
-        place = (note.midi or 0, note.seconds, int(note.slur), leads)
-        return SungToken(*phone, word, *place), index
+        token = SungToken(
+            *phone, word, note=note.midi or 0, seconds=note.seconds, slur=int(note.slur), leads=leads
+        )
+        return token, index
 
     yield from (sung(phone, first) for phone in phones[:begin])
     for index in range(first, last + 1):
@@ -263,7 +266,7 @@ def _phrase(group: Sequence[_Placed], pause_s: float) -> SungPhrase:
     notes = [placed.note for placed in group]
     if not notes:
         return SungPhrase("", (), (SungToken(SILENCE, 0, 0, -1),), pause_s)
-    tokens = list(_tokens(notes))
+    tokens = list(tokens_of_notes(notes))
     start = group[0].start
     bounds = [group[index].start - start for token, index in tokens if token.leads]
     words = _words(notes)
