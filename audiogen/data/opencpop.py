@@ -26,13 +26,17 @@ from audiogen.text.score import BREATH, SILENCE, Note, SungToken, carrier, note_
 F0_RANGE_HZ = (65.0, 1050.0)
 PAUSES = {pinyin.SILENCE: SILENCE, pinyin.BREATH: BREATH}
 SHARE = 0.2  # of a final's time, for each glide before its vowel and each phone after it
+FRONT_ENDS = {  # those of vocos-16k and vocos-24k-music
+    16000: MelSpec(),
+    24000: MelSpec(sample_rate=24000, n_mels=100, f_max=12000.0),
+}
 TOLERANCE_S = 0.25  # between labels and recording
 COLUMNS = 7
 
 
 @dataclass(frozen=True)
 class Label:
-    """One label: a pause, an initial, or a final on a note. note: MIDI, None = rest; seconds: the phoneme's."""
+    """A pause, an initial, or a final on a note. note: MIDI, None = rest. seconds: of the phoneme."""
 
     phoneme: str
     note: int | None
