@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiogen.data.clips import Clip
+from audiogen.data.pitch import fast_pitch
 from audiogen.data.progress import Progress, quiet
 from audiogen.data.speech import Piece, extract, write
 from audiogen.data.store import DataError
@@ -193,7 +194,7 @@ def build_songs(
         "note_seconds": [torch.tensor([0.0, *(t.seconds for t in each)]) for each in sung],
         "slur": [torch.tensor([0, *(t.slur for t in each)], dtype=torch.int8) for each in sung],
     }
-    features = list(extract(pieces, spec, F0_RANGE_HZ, workers, progress))
+    features = list(extract(pieces, spec, F0_RANGE_HZ, workers, progress, fast_pitch))
     test = {segment.clip.id for segment in segments if segment.test}
     written = [piece for piece, _ in pieces]
     write(path, written, features, spec, pinyin.MANDARIN, test, test, metadata, more)

@@ -176,11 +176,12 @@ def extract(
     f0_range: tuple[float, float],
     workers: int,
     progress: Progress,
+    track: Callable[..., Any] = pitch,
 ) -> Iterator[Features]:
-    """Features of every piece, in order; pitch by `workers` processes."""
+    """Features of every piece, in order; pitch by `workers` processes. track: `pitch` or `fast_pitch`."""
     from joblib import Parallel, delayed
 
-    tasks = (delayed(pitch)(samples.numpy(), spec, f0_range) for _, samples in pieces)
+    tasks = (delayed(track)(samples.numpy(), spec, f0_range) for _, samples in pieces)
     tracks = Parallel(n_jobs=workers, return_as="generator")(tasks)
     for (piece, samples), f0 in zip(pieces, progress(tracks, "pitch", len(pieces)), strict=True):
         magnitudes = magnitude(samples[None], spec)

@@ -1,4 +1,4 @@
-"""CoMoSpeech that sings: a score in, a song out, in one step (Ye et al. 2023, section 4.4)."""
+"""CoMoSpeech that sings: a score in, a song out, in one step (Ye et al. 2023)."""
 
 from __future__ import annotations
 
