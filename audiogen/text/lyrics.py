@@ -14,6 +14,7 @@ from audiogen.text.symbols import MODIFIERS, SYLLABIC, VOWELS, Phone
 
 WORDS_AT_ONCE: Final = 24  # spoken as one phrase, as `phonemize` reduces function words
 _WEAK: Final = "əɐɪɚᵻ"
+_CLOSING: Final = "ɪʊ"
 _MARKS: Final = '.,;:!?…—"“”„«»()[]¿¡*_'
 
 
@@ -123,9 +124,9 @@ def share_out(phones: Phones, count: int) -> list[Phones]:
         weakest = min(range(1, len(nuclei)), key=lambda k: _strength(units, nuclei[k]))
         nuclei[weakest - 1 : weakest + 1] = [(nuclei[weakest - 1][0], nuclei[weakest][1])]
     while len(nuclei) < count and any(b - a > 1 for a, b in nuclei):
-        longest = max(range(len(nuclei)), key=lambda k: nuclei[k][1] - nuclei[k][0])
-        a, b = nuclei[longest]
-        nuclei[longest : longest + 1] = [(a, b - 1), (b - 1, b)]
+        loosest = max(range(len(nuclei)), key=lambda k: _looseness(units, nuclei[k]))
+        a, b = nuclei[loosest]
+        nuclei[loosest : loosest + 1] = [(a, b - 1), (b - 1, b)]
     cuts = [0, *((b + a) // 2 for (_, b), (a, _) in pairwise(nuclei)), len(units)]
     shares = [tuple(p for unit in units[a:b] for p in unit) for a, b in pairwise(cuts)]
     return shares + [()] * (count - len(shares))
@@ -154,6 +155,12 @@ def _nuclei(units: Sequence[Phones]) -> list[tuple[int, int]]:
         else:
             nuclei.append((index, index + 1))
     return nuclei
+
+
+def _looseness(units: Sequence[Phones], nucleus: tuple[int, int]) -> tuple[int, bool]:
+    """How readily a run of vowels is parted before its last: "iə" before "aɪ"."""
+    a, b = nucleus
+    return b - a, units[b - 1][0].symbol not in _CLOSING
 
 
 def _strength(units: Sequence[Phones], nucleus: tuple[int, int]) -> tuple[int, int, bool]:
