@@ -77,7 +77,7 @@ def row(id, labels):
     return "|".join([id, "歌", *columns])
 
 
-def write_opencpop(folder, count=8):
+def write_opencpop(folder, count=6):
     """A folder in Opencpop's layout with `count` segments, the last for testing -> the folder."""
     wavs = folder / "segments" / "wavs"
     wavs.mkdir(parents=True)
