@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,28 @@ def picture(item: EvalItem, chosen: Sequence[Condition], path: Path) -> None:
     pixels.quantize(32).save(path, optimize=True)
 
 
+def measure(
+    lists: Mapping[str, list[EvalItem]],
+    sources: list[Condition],
+    seed: int,
+    content: dict[str, Any],
+    path: Path,
+) -> None:
+    """Measure every list, print its table, and save all beside `content`."""
+    for name, listed in lists.items():
+        result = run(listed, sources, seed)
+        show(table(result, name))
+        content[name] = account(result)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def draw(items: Sequence[EvalItem], chosen: Sequence[Condition], count: int, folder: Path) -> None:
+    """Pictures of the first `count` items with recordings."""
+    for item in [item for item in items if item.audio][:count]:
+        picture(item, chosen, folder / f"spectrogram_{item.id.replace('/', '_')}.png")
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -123,16 +145,9 @@ def main() -> None:
     items = {name: read_manifest(path)[: args.limit] for name, path in lists.items()}
     origin = {key: Path(value).name for key, value in hub.provenance(args.model).items()}
     content: dict[str, Any] = {"context": {**machine_context(), **origin, "seed": args.seed}}
-    for name, listed in items.items():
-        result = run(listed, sources, args.seed)
-        show(table(result, name))
-        content[name] = account(result)
-    args.out.parent.mkdir(exist_ok=True)
-    write_text(args.out, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    measure(items, sources, args.seed, content, args.out)
     chosen = [source for source in sources if source.name != "copy by Griffin-Lim"]
-    recorded = [item for item in items["heldout"] if item.audio]
-    for item in recorded[: args.pictures]:
-        picture(item, chosen, args.picture_dir / f"spectrogram_{item.id.replace('/', '_')}.png")
+    draw(items["heldout"], chosen, args.pictures, args.picture_dir)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from audiogen.hub import sha256
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+VOICES = ("prodiff", "comospeech")
 VOCODERS = ("vocos-16k", "vocos-16k-causal", "vocos-24k-music")
 FILES = (
     "README.md",
     "docs/sampling.md",
     "models/README.md",
-    "models/prodiff/README.md",
     "docs/vocoders.md",
-    *(f"models/{name}/README.md" for name in VOCODERS),
+    *(f"models/{name}/README.md" for name in (*VOICES, *VOCODERS)),
 )
 
 
@@ -46,10 +47,10 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def speed() -> str:
-    """Warm speed beside Matcha-TTS + vocos, cold start and memory."""
-    found = results("speed_tts")
-    names = {"audiogen": "audiogen", "matcha_vocos": "Matcha-TTS (4 steps) + vocos"}
+def speed(name: str) -> str:
+    """Warm speed of a voice beside Matcha-TTS + vocos, cold start and memory."""
+    found = results(name)
+    names = {"audiogen": found["context"]["model"], "matcha_vocos": "Matcha-TTS (4 steps) + vocos"}
     rows = [
         [
             label,
@@ -61,6 +62,7 @@ def speed() -> str:
         if (row := found["warm"].get(name))
     ]
     context, cold, long = found["context"], found["cold"], found["long"][-1]
+    faster = f"{context['model']} is {found['warm']['times_faster']:.1f} times as fast."
     head = [
         "text to waveform, batch 1, warm",
         "times real time",
@@ -72,9 +74,9 @@ def speed() -> str:
     return "\n\n".join(
         [
             table(head, rows),
-            f"{context['steps']} steps, {context['sentences']} everyday sentences, median of "
-            f"{context['runs']} runs in turns; stages in milliseconds a second of audio; the peers' official "
-            f"modules with random weights. audiogen is {found['warm']['times_faster']:.1f} times as fast. "
+            f"{count_of(context['steps'], 'step')}, {context['sentences']} everyday sentences, median "
+            f"of {context['runs']} runs in turns; stages in milliseconds a second of audio; the peers' "
+            f"official modules with random weights. {faster} "
             f"From a cold start to a written file: "
             f"{cold['seconds']:.1f} s, peak memory {cold['peak_memory_mb'] / 1000:.2f} GB; a text of "
             f"{long['characters']:,} characters ({long['audio_seconds'] / 60:.0f} minutes of speech): "
@@ -94,9 +96,33 @@ def value(summary: dict[str, Any], name: str, form: str, scale: float = 1.0, int
     return text
 
 
-def quality() -> str:
-    """Errors of recordings, copies and every step count on both lists."""
-    found = results("quality_tts")
+def count_of(number: int, what: str) -> str:
+    """1 step, 2 steps."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def decoder() -> str:
+    """CoMoSpeech's teacher and student at decoding."""
+    found = results("speed_comospeech")
+    context = found["context"]
+    rows = [
+        [
+            f"{row['audio_seconds']:.1f}",
+            f"{row['teacher_ms']:.0f}",
+            f"{row['student_ms']:.1f}",
+            f"{row['ratio']:.0f}x",
+        ]
+        for row in found["utterances"]
+    ]
+    teacher, student = (count_of(context[f"{role}_steps"], "step") for role in ("teacher", "student"))
+    head = ["utterance s", f"teacher, {teacher}, ms/s", f"student, {student}, ms/s", "ratio"]
+    note = f"Decoder alone, batch 1, median of {context['runs']} runs in turns. Machine: {machine(context)}."
+    return "\n\n".join([table(head, rows), note])
+
+
+def quality(source: str) -> str:
+    """Errors of recordings, copies and every step count on all lists."""
+    found = results(source)
     parts = []
     titles = {
         "heldout": "Prompts kept out of training",
@@ -341,8 +367,11 @@ def digest(name: str) -> Callable[[], str]:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "speed": speed,
-    "quality": quality,
+    "speed": partial(speed, "speed_tts"),
+    "quality": partial(quality, "quality_tts"),
+    "comospeech speed": partial(speed, "speed_tts_comospeech"),
+    "comospeech quality": partial(quality, "quality_comospeech"),
+    "comospeech decoder": decoder,
     "vocoder": vocoder,
     "vocoder speed": vocoder_speed,
     "vocoder parity": vocoder_parity,
@@ -353,8 +382,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sampling enhancement": sampling_enhancement,
     "sampling voice": sampling_voice,
     "sampling peers": sampling_peers,
-    "prodiff sha256": digest("prodiff"),
-    **{f"{name} sha256": digest(name) for name in VOCODERS},
+    **{f"{name} sha256": digest(name) for name in (*VOICES, *VOCODERS)},
 }
 
 

@@ -48,6 +48,7 @@ HEAVY = [
     "torchaudio",
     "lightning",
     "librosa",
+    "numba",
     "gradio",
     "lhotse",
     "phonemizer",

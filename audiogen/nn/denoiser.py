@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiogen.nn.convnext import ConvNeXtBlock
-from audiogen.nn.text_encoder import sinusoids
+from audiogen.nn.level_embedding import LevelEmbedding
+from audiogen.nn.unet import UNetDenoiser
 
 
 class MelDenoiser(Protocol):
@@ -23,22 +24,6 @@ class MelDenoiser(Protocol):
     def __call__(self, x: Tensor, log_snr: Tensor, projected: Tensor, mask: Tensor) -> Tensor:
         """x (B, n_mels, N), log_snr (B,), mask (B, 1, N) -> clean frames (B, n_mels, N)."""
         ...
-
-
-class LevelEmbedding(nn.Module):
-    """Log-SNR (natural, of amplitudes) to a vector.
-
-    Clipped to [-8, 8], so that pure noise has a finite label.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(channels, channels), nn.Mish(), nn.Linear(channels, channels))
-        self.channels = channels
-
-    def forward(self, log_snr: Tensor) -> Tensor:
-        """(B,) -> (B, C)."""
-        return self.mlp(sinusoids(10 * log_snr.clamp(-8, 8), self.channels))
 
 
 class ConvNeXtDenoiser(nn.Module):
@@ -127,4 +112,4 @@ class WaveNetDenoiser(nn.Module):
         return self.head(F.relu(self.skip(total / math.sqrt(count)))) * mask
 
 
-DENOISERS = {"convnext": ConvNeXtDenoiser, "wavenet": WaveNetDenoiser}
+DENOISERS = {"convnext": ConvNeXtDenoiser, "wavenet": WaveNetDenoiser, "unet": UNetDenoiser}

@@ -106,6 +106,7 @@ class CoMoSpeech(AcousticModel):
         self.teacher_steps, self.student_steps = tuple(teacher_steps), tuple(student_steps)
         self.default_steps = default_steps
         self.prior, self.temperature, self.alignment = prior, temperature, alignment
+        self.diagonal_steps, self.sigma_mean, self.sigma_std = diagonal_steps, sigma_mean, sigma_std
         self.mean = nn.Conv1d(channels, self.mel_spec.n_mels, 1)
         self.duration = VariancePredictor(channels, duration_channels, 3, 0.5)
         make = DENOISERS[denoiser_type]
@@ -163,7 +164,7 @@ class CoMoSpeech(AcousticModel):
         with torch.no_grad():
             mean = self.mean(hidden)
             scores = mean.transpose(1, 2) @ data - mean.square().sum(1)[:, :, None] / 2
-            fading = 1 - self.global_step / max(1, self.hparams["diagonal_steps"])
+            fading = 1 - self.global_step / max(1, self.diagonal_steps)
             if self.training and fading > 0:
                 scores = scores - fading * self.mel_spec.n_mels * off_diagonal(scores, tokens, frames)
         return monotonic_alignment(scores, tokens, frames, self.pauses[batch["tokens"]] & mask[:, 0])
@@ -225,7 +226,7 @@ class CoMoSpeech(AcousticModel):
         """Half the mean square distance of mels (B, n_mels, N) from the means, of real frames."""
         assert condition.mean is not None, "made by `condition`"
         error = mean_square(condition.mean, mel, condition.mask)
-        if self.prior == "residual" and self.training and self.global_step < self.hparams["diagonal_steps"]:
+        if self.prior == "residual" and self.training and self.global_step < self.diagonal_steps:
             self.sigma_data.lerp_(error.detach().mean().sqrt(), 0.02)
         return self.noted("prior", error.mean() / 2)
 
@@ -237,8 +238,8 @@ class CoMoSpeech(AcousticModel):
 
     def denoising_loss(self, data: Tensor, noise: Tensor, condition: Condition) -> Tensor:
         """Weighted square error of the teacher at a lognormal noise level (Karras et al. 2022, Table 1)."""
-        level = torch.randn(len(data), device=data.device) * self.hparams["sigma_std"]
-        t = (level + self.hparams["sigma_mean"]).exp().clamp(1.01 * SIGMA_MIN, SIGMA_MAX)
+        level = torch.randn(len(data), device=data.device) * self.sigma_std
+        t = (level + self.sigma_mean).exp().clamp(1.01 * SIGMA_MIN, SIGMA_MAX)
         weight = (t.square() + self.sigma_data.square()) / (t * self.sigma_data).square()
         example = Example(PATH.add_noise(data, noise, t), (t,), data, weight)
         teacher = self.denoiser(self.denoisers["teacher"], condition)

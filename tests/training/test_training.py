@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from fitting import CONFIGS, fit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audiogen
@@ -12,24 +13,7 @@ from audiogen.cli import main as cli
 from audiogen.systems.prodiff import ProDiff
 from audiogen.training.callbacks import NanGuard
 from audiogen.training.checkpoint import read_checkpoint
-from audiogen.training.cli import AudiogenCLI, main
-
-CONFIGS = Path(__file__).parents[2] / "configs"
-TINY = {"prodiff_tiny": "speech", "vocos_tiny": "audio", "prodiff_distill_tiny": "speech"}
-
-
-def fit(name, prepared, run, *more):
-    """Train a tiny config in folder `run` -> its last checkpoint."""
-    main(
-        [
-            "fit",
-            *("-c", str(CONFIGS / f"{name}.yaml")),
-            *("--data.init_args.path", str(prepared / f"{TINY[name]}.safetensors")),
-            *("--trainer.default_root_dir", str(run)),
-            *more,
-        ]
-    )
-    return run / "runs" / name / "last.ckpt"
+from audiogen.training.cli import AudiogenCLI
 
 
 @pytest.fixture
@@ -48,7 +32,16 @@ def teacher(prepared, tmp_path_factory):
         return fit("prodiff_tiny", prepared, folder)
 
 
-@pytest.mark.parametrize("name", ["prodiff_tiny", "vocos_tiny"])
+@pytest.fixture(scope="module")
+def consistency_teacher(prepared, tmp_path_factory):
+    """The checkpoint of a tiny teacher of CoMoSpeech."""
+    folder = tmp_path_factory.mktemp("consistency_teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return fit("comospeech_tiny", prepared, folder)
+
+
+@pytest.mark.parametrize("name", ["prodiff_tiny", "vocos_tiny", "comospeech_tiny"])
 def test_a_resumed_run_equals_the_unbroken_one(name, prepared, workplace):
     whole = fit(name, prepared, workplace, "--trainer.max_steps", "6")
     expected = torch.load(whole, weights_only=True)
@@ -156,8 +149,12 @@ def test_a_gradient_that_is_not_finite_is_caught_before_the_weights():
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_config_builds(path, teacher, workplace):
-    more = ["--model.init_args.teacher", str(teacher)] if "distill" in path.stem else []
+def test_every_config_builds(path, teacher, workplace, request):
+    more = []
+    if "distill" in path.stem:
+        consistency = "comospeech" in path.stem
+        chosen = request.getfixturevalue("consistency_teacher") if consistency else teacher
+        more = ["--model.init_args.teacher", str(chosen)]
     cli = AudiogenCLI(
         args=["-c", str(path), "--trainer.precision", "32-true", "--trainer.accelerator", "cpu", *more],
         run=False,

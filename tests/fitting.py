@@ -1,0 +1,22 @@
+"""Training runs of the tiny configurations."""
+
+from pathlib import Path
+
+from audiogen.training.cli import main
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def fit(name, prepared, run, *more):
+    """Train a tiny config in folder `run` -> its last checkpoint."""
+    data = "audio" if name.startswith("vocos") else "speech"
+    main(
+        [
+            "fit",
+            *("-c", str(CONFIGS / f"{name}.yaml")),
+            *("--data.init_args.path", str(prepared / f"{data}.safetensors")),
+            *("--trainer.default_root_dir", str(run)),
+            *more,
+        ]
+    )
+    return run / "runs" / name / "last.ckpt"
