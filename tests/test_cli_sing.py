@@ -1,11 +1,13 @@
 """From a folder of songs to a singer and a song: prepare, fit, distil, export, sing."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from fake_system import FakeSpeech, register
+from fitting import fit
 from synthetic_songs import melody, score_of
 
 import audiogen
@@ -14,16 +16,9 @@ from audiogen.audio import read_audio
 from audiogen.cli import OK, SOME_FAILED, USAGE, main
 from audiogen.systems.comospeech_sing import CoMoSpeechSing
 from audiogen.training.checkpoint import read_checkpoint
-from audiogen.training.cli import main as train
+from audiogen.text.score_file import read_score
 
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-
-def fit(name, data, run, *more):
-    """Train a tiny config in folder `run` -> its last checkpoint."""
-    config = ["-c", str(CONFIGS / f"{name}.yaml"), "--data.init_args.path", str(data / "speech.safetensors")]
-    train(["fit", *config, "--trainer.default_root_dir", str(run), *more])
-    return run / "runs" / name / "last.ckpt"
+PAGE = Path(__file__).parents[1] / "docs" / "singing.md"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +57,16 @@ def seconds_of(score):
 def sing(*words, model):
     fast = ("--vocoder", "griffin-lim", "--device", "cpu", "--no-progress")
     return main(["sing", *map(str, words), "--model", str(model), *fast])
+
+
+def test_the_example_of_the_page_is_a_score(tmp_path):
+    (example,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "song.json").write_text(example, encoding="utf-8")
+    score = read_score(tmp_path / "song.json")
+    assert [note.midi for note in score.notes] == [None, 60, 60, 67, 67, 69, 67]
+    assert score.seconds == pytest.approx(8 * 0.6)
+    sounds = ["".join(phone.symbol for phone in note.phones) for note in score.notes]
+    assert sounds == ["", "twɪŋ", "kəl", "lɪ", "ɾəl", "stɑɹ", ""]
 
 
 def test_a_student_is_released_under_the_teachers_name(runs):
