@@ -15,8 +15,8 @@ from audiogen import hub
 from audiogen.audio import read_audio
 from audiogen.cli import OK, SOME_FAILED, USAGE, main
 from audiogen.systems.comospeech_sing import CoMoSpeechSing
-from audiogen.training.checkpoint import read_checkpoint
 from audiogen.text.score_file import read_score
+from audiogen.training.checkpoint import read_checkpoint
 
 PAGE = Path(__file__).parents[1] / "docs" / "singing.md"
 
