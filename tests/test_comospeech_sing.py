@@ -143,6 +143,16 @@ def test_data_without_notes_is_refused(prepared_songs):
         build().hidden(batch)
 
 
+@pytest.mark.cuda
+def test_the_song_is_the_same_on_a_gpu():
+    sung = [phrase for phrase in phrases(random_score(5), 62.5) if phrase.words][:2]
+    with torch.no_grad():
+        host, device = (build().to(name).mels(sung, [1, 2], [0, 0], OPTIONS) for name in ("cpu", "cuda"))
+    assert host[1] == device[1]
+    for a, b in zip(host[0], device[0], strict=True):
+        assert torch.allclose(a, b.cpu(), atol=5e-3)
+
+
 def distance(model, folder, song, other):
     """Mean distance of the log-mel of a song as the model sings it from another's as it was performed."""
     (folder / "song.json").write_text(json.dumps(score_of(song, 0.2, 0.2)))
