@@ -34,6 +34,7 @@ VERBS = {
     "tts": Verb(
         "audiogen.cli.tts:tts", "Speak a text, or every line of a manifest; report the real-time factor."
     ),
+    "sing": Verb("audiogen.cli.sing:sing", "Sing scores (MusicXML, JSON) with a model of your own."),
     "normalize": Verb(
         "audiogen.cli.normalize:normalize", "Show the words and phones that a text is spoken as."
     ),

@@ -128,6 +128,58 @@ def flite(
 
 
 @prepare.command()
+def opencpop(
+    source: Annotated[
+        Path, typer.Option("--source", exists=True, file_okay=False, help="Folder with segments/.")
+    ],
+    out: Out = Path("data/opencpop"),
+    sample_rate: Annotated[
+        int, typer.Option("--sample-rate", help="16000, or 24000 for the front end of vocos-24k-music.")
+    ] = 16000,
+    workers: Workers = CORES,
+) -> None:
+    """Songs: Opencpop, or any folder in its layout, for a singing model and its vocoder.
+
+    The layout: segments/wavs/ID.wav, segments/train.txt, segments/test.txt and segments/transcriptions.txt
+    with lines `id|text|phonemes|notes|note durations|phoneme durations|slurs`.
+
+    Writes speech.safetensors (acoustic model) and audio.safetensors (vocoder). Opencpop itself is for
+    research alone; ask for it at wenet.org.cn/opencpop.
+    """
+    from audiogen.data import opencpop as recipe
+    from audiogen.data.pack import pack_waveforms
+
+    if sample_rate not in recipe.FRONT_ENDS:
+        known = ", ".join(map(str, recipe.FRONT_ENDS))
+        raise typer.BadParameter(f"{sample_rate} has no front end; use {known}", param_hint="--sample-rate")
+    spec = recipe.FRONT_ENDS[sample_rate]
+    segments = recipe.list_segments(source)
+    out.mkdir(parents=True, exist_ok=True)
+    pieces = recipe.build_songs(
+        out / "speech.safetensors",
+        segments,
+        spec=spec,
+        metadata={},
+        workers=workers,
+        progress=_progress,
+        say=_say,
+    )
+    pack_waveforms(
+        out / "audio.safetensors",
+        [segment.clip for segment in segments],
+        {segment.clip.id for segment in segments if segment.test},
+        sample_rate,
+        {},
+        _progress,
+        f0_spec=spec,
+        f0_range=recipe.F0_RANGE_HZ,
+        workers=workers,
+    )
+    minutes = sum(piece.end_s - piece.start_s for piece in pieces) / 60
+    _say(f"{len(pieces)} segments, {minutes:.1f} minutes, {sum(s.test for s in segments)} held out -> {out}")
+
+
+@prepare.command()
 def music(
     out: Out = Path("data/music"),
     minutes: Annotated[
