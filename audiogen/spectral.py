@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -123,3 +123,73 @@ def mel_chunks(wav: Tensor, spec: MelSpec, frames: int) -> Iterator[Tensor]:
         start = first * spec.hop_length
         piece = wav[:, start : start + (count - 1) * spec.hop_length + spec.n_fft]
         yield log_mel(_magnitude(piece, spec), spec)
+
+
+@dataclass(frozen=True)
+class StftSpec:
+    """A complex front end with compressed amplitudes, c -> scale |c|^exponent e^{j angle c}, and its inverse.
+
+    Periodic Hann window of n_fft samples; frame n lies around sample n hop_length and the edges are
+    reflected. n_fft 510 gives 256 frequencies (Richter et al. 2023, section IV-A; StoRM). Raises ValueError
+    for values that make no invertible front end.
+    """
+
+    n_fft: int = 510
+    hop_length: int = 128
+    exponent: float = 0.5
+    scale: float = 0.15
+
+    def __post_init__(self) -> None:
+        if not 0 < 2 * self.hop_length <= self.n_fft:
+            raise ValueError(
+                f"hop_length {self.hop_length} must be positive and at most half of n_fft {self.n_fft}: "
+                "frames that overlap less cannot be inverted"
+            )
+        if not (0 < self.exponent <= 1 and self.scale > 0):
+            raise ValueError(
+                f"exponent must lie in (0, 1] and scale be positive, got {self.exponent} and {self.scale}"
+            )
+
+    @property
+    def n_freqs(self) -> int:
+        """Frequencies of a spectrum."""
+        return self.n_fft // 2 + 1
+
+    def frames(self, length: int) -> int:
+        """Frames of a waveform of `length` samples; one too short to be reflected is padded with zeros."""
+        return max(length, self.n_fft // 2 + 1) // self.hop_length + 1
+
+    def analyse(self, wav: Tensor) -> Tensor:
+        """wav (B, T), T >= 1 -> complex spectrum (B, n_freqs, frames(T)), compressed."""
+        if (short := self.n_fft // 2 + 1 - wav.shape[-1]) > 0:
+            wav = torch.nn.functional.pad(wav, (0, short))
+        window = torch.hann_window(self.n_fft, device=wav.device, dtype=wav.dtype)
+        spec = torch.stft(wav, self.n_fft, self.hop_length, window=window, return_complex=True)
+        # the floor keeps the gradient finite at silence; what lies below it is far below rounding errors
+        return spec * (self.scale * spec.abs().clamp(min=1e-8) ** (self.exponent - 1))
+
+    def synthesise(self, spec: Tensor, length: int) -> Tensor:
+        """Complex spectrum (B, n_freqs, frames(length)) -> wav (B, length), the inverse of `analyse`."""
+        if spec.shape[-1] != self.frames(length):
+            raise ValueError(
+                f"{length} samples have {self.frames(length)} frames, but the spectrum has {spec.shape[-1]}"
+            )
+        spec = spec / self.scale
+        spec = spec * spec.abs().clamp(min=1e-12) ** (1 / self.exponent - 1)
+        window = torch.hann_window(self.n_fft, device=spec.device, dtype=spec.real.dtype)
+        return torch.istft(spec, self.n_fft, self.hop_length, window=window, length=length)
+
+
+def as_channels(planes: Sequence[Tensor]) -> Tensor:
+    """Complex planes (B, F, N) -> their real and imaginary parts (B, 2 planes, F, N), float32.
+
+    In memory it is (B, N, F, 2 planes), near to how transforms leave spectra.
+    """
+    stacked = torch.stack([plane.mT for plane in planes], dim=-1)
+    return torch.view_as_real(stacked).flatten(-2).permute(0, 3, 2, 1)
+
+
+def as_complex(channels: Tensor) -> Tensor:
+    """Real and imaginary parts (B, 2, F, N) -> complex plane (B, F, N)."""
+    real, imag = channels.float().unbind(1)
+    return torch.complex(real, imag)

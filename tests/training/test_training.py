@@ -70,6 +70,18 @@ def test_a_resumed_run_obeys_its_configuration(prepared, workplace):
     assert read_checkpoint(fit("prodiff_tiny", prepared, workplace, *more))[1]["lr_final"] == 0.001
 
 
+@pytest.fixture(scope="module")
+def enhancer(tmp_path_factory):
+    """The checkpoint of a tiny enhancer, untrained."""
+    from audiogen.systems.storm import StoRM
+
+    net = {"fine": 4, "channels": 4, "hidden": 4, "blocks": 1}
+    system = StoRM(predictor_net=net, score_net=net)
+    path = tmp_path_factory.mktemp("enhancer") / "last.ckpt"
+    torch.save({"release": system.release(), "state_dict": system.state_dict()}, path)
+    return path
+
+
 def test_a_teacher_learns_its_data(teacher, prepared):
     events = EventAccumulator(str(next(teacher.parent.glob("version_0"))))
     events.Reload()
@@ -161,7 +173,12 @@ def test_a_gradient_that_is_not_finite_is_caught_before_the_weights():
 def test_every_config_builds(path, workplace, request):
     more = []
     if "distill" in path.stem:
-        names = {"comospeech_sing": "singing_teacher", "comospeech_": "consistency_teacher", "": "teacher"}
+        names = {
+            "comospeech_sing": "singing_teacher",
+            "comospeech": "consistency_teacher",
+            "prodiff": "teacher",
+            "storm": "enhancer",
+        }
         name = next(name for beginning, name in names.items() if path.stem.startswith(beginning))
         chosen = request.getfixturevalue(name)
         more = ["--model.init_args.teacher", str(chosen)]
