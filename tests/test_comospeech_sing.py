@@ -72,10 +72,8 @@ def test_a_song_lasts_as_long_as_its_score_and_every_note_begins_on_time(seed):
         at += note.seconds
     leading = [t.leads for p in phrases(score, rate) for t in p.tokens if t.word >= 0]
     starts = [timing.start_s for timing, leads in zip(heard, leading, strict=True) if leads]
-    # consonants before the first note of a phrase without a rest before it take some of that note
-    assert len(starts) == len(onsets)
     late = [abs(a - b) * rate for a, b in zip(starts, onsets, strict=True)]
-    assert sorted(late)[-2] <= 0.5 + 1e-6
+    # where no rest comes before the song, its first consonants take some of the first note
     assert max(late[1:]) <= 0.5 + 1e-6
 
 
