@@ -75,9 +75,14 @@ class AcousticModel(L.LightningModule):
         self.encoder = TextEncoder(len(symbols), channels, **(encoder or {}))
         self.speaker = nn.Embedding(len(speakers), channels)
         nn.init.zeros_(self.speaker.weight)
+        self.add_inputs(channels)
         # mean and standard deviation of the training data's mels, log-F0 and log-energy
         self.register_buffer("statistics", torch.tensor([[0.0, 1.0]] * 3))
         self.statistics: Tensor
+
+    def add_inputs(self, channels: int) -> None:
+        """Make the modules for what a system's tokens tell beside phone, stress and length, if anything."""
+        return
 
     @abstractmethod
     def lay_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS", "pcm": "PCM_16"}
 HEADERLESS = "pcm"
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au")  # that libsndfile reads
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,69 @@ def audio_format(path: str | os.PathLike[str], format: str | None = None) -> str
     return name
 
 
+class Resampler:
+    """Blocks of one signal at `rate` Hz to blocks at `new_rate` (soxr): joined, the same however it was cut.
+
+    Nothing is delayed: sample n of the result is of the time n / new_rate.
+    """
+
+    def __init__(self, rate: int, new_rate: int, channels: int) -> None:
+        self._stream = None
+        if rate != new_rate:
+            import soxr
+
+            self._stream = soxr.ResampleStream(rate, new_rate, channels, dtype="float32")
+
+    def __call__(self, wav: Tensor, last: bool = False) -> Tensor:
+        """The next block (C, T) -> what is ready of the result (C, T'), with `last` all that is left."""
+        if self._stream is None:
+            return wav
+        return torch.from_numpy(self._stream.resample_chunk(wav.T.contiguous().numpy(), last=last).T)
+
+
+def soft_limit(wav: Tensor, knee: float = 0.95) -> Tensor:
+    """wav unchanged up to `knee`, and what is larger bent smoothly towards the largest 16-bit sample."""
+    room = 1 - 2**-15 - knee
+    over = (wav.abs() - knee).clamp(min=0) / room
+    return torch.where(over > 0, wav.sign() * (knee + room * torch.tanh(over)), wav)
+
+
 def limit(wav: Tensor) -> Tensor:
     """Clamp to [-1, 1], so that no later conversion to integers can wrap; NaN is an AudioError."""
     if not bool(torch.isfinite(wav).all()):
         raise AudioError("the audio holds NaN or infinite samples; nothing was written")
     return wav.clamp(-1.0, 1.0)
+
+
+class AudioReader:
+    """A file that is read block by block, as often as wanted.
+
+    Raises FileNotFoundError for a missing file and AudioError for one that is not audio.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        import soundfile
+
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no such audio file: {path}")
+        try:
+            info = soundfile.info(path)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"cannot read {path} as audio ({error}); convert it to WAV or FLAC") from error
+        self.sample_rate: int = info.samplerate
+        self.channels: int = info.channels
+
+    def blocks(self, samples: int = 65536) -> Iterator[Tensor]:
+        """The whole file from its start, (C, <= samples) float32 at a time. Raises AudioError."""
+        import soundfile
+
+        try:
+            with soundfile.SoundFile(self.path) as file:
+                while len(block := file.read(samples, dtype="float32", always_2d=True)):
+                    yield torch.from_numpy(block.T.copy())
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"cannot read {self.path} to its end ({error}); convert it again") from error
 
 
 class AudioWriter:

@@ -84,8 +84,10 @@ class SpeechSystem(Protocol):
     mel_spec: MelSpec
     language: str
     speakers: tuple[str, ...]
-    step_counts: tuple[int, ...]
     default_steps: int
+
+    @property
+    def step_counts(self) -> tuple[int, ...]: ...  # noqa: D102
 
     def synthesize_sentences(
         self,
@@ -273,7 +275,8 @@ def _finish(audio: Audio, sentence: Sentence, last: bool) -> Audio:
 
 def followed_by_silence(audio: Audio, sentence: Sentence, last: bool) -> Audio:
     """Append the silence that follows a sentence: the pause asked for, or a natural gap."""
-    gap = SENTENCE_GAP_S if sentence.text.rstrip().endswith(SENTENCE_ENDS) else CLAUSE_GAP_S
+    natural = SENTENCE_GAP_S if sentence.text.rstrip().endswith(SENTENCE_ENDS) else CLAUSE_GAP_S
+    gap = natural if sentence.gap_s is None else sentence.gap_s
     silence_s = sentence.pause_s or (0.0 if last else gap)
     silence = audio.wav.new_zeros(audio.wav.shape[0], round(silence_s * audio.sample_rate))
     return replace(audio, wav=torch.cat((audio.wav, silence), dim=-1))

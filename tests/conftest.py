@@ -24,3 +24,19 @@ def prepared(tmp_path_factory):
     )
     assert code == OK
     return folder / "out"
+
+
+@pytest.fixture(scope="session")
+def prepared_songs(tmp_path_factory):
+    """A folder of `audiogen prepare opencpop`, made from synthetic songs."""
+    from synthetic_songs import write_opencpop
+
+    from audiogen.cli import OK, main
+
+    folder = tmp_path_factory.mktemp("songs")
+    source = write_opencpop(folder / "source")
+    code = main(
+        ["prepare", "opencpop", "--source", str(source), "--out", str(folder / "out"), "--workers", "1"]
+    )
+    assert code == OK
+    return folder / "out"

@@ -18,7 +18,7 @@ from audiogen.spectral import mel_spectrogram
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
-SPEECH = ("prodiff", "vocos-16k", "vocos-16k-causal")
+SPEECH = ("prodiff", "comospeech", "vocos-16k", "vocos-16k-causal")
 NAMES = (*SPEECH, "vocos-24k-music")
 
 
@@ -51,8 +51,12 @@ def voice():
     return audiogen.load("prodiff")
 
 
-@pytest.mark.parametrize("steps", [4, 2, 1])
-def test_the_voice_can_be_understood(voice, steps):
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [("prodiff", 4), ("prodiff", 2), ("prodiff", 1), *(("comospeech", n) for n in (1, 4, 10))],
+)
+def test_a_voice_can_be_understood(name, steps):
+    voice = audiogen.load(name)
     text = "Your call is important to us. Please stay on the line."
     audio = voice.synthesize(text, num_steps=steps)
     assert 2.5 < audio.seconds < 6

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from synthetic_corpus import TEXTS, utter
+from synthetic_corpus import TEXTS, utter, write_corpus
 
 from audiogen.audio import read_audio, write_audio
 from audiogen.cli import OK, main
@@ -37,6 +37,10 @@ MORE = {
     "audiogen fit -c configs/vocos_24k_music.yaml": [*SHORTER, "--data.init_args.batch_size", "1"],
     "audiogen fit -c configs/prodiff.yaml": SHORTER,
     "audiogen fit -c configs/prodiff_distill.yaml": SHORTER,
+    "audiogen fit -c configs/comospeech.yaml": SHORTER,
+    "audiogen fit -c configs/comospeech_distill.yaml": SHORTER,
+    "audiogen fit -c configs/comospeech_finetune.yaml": SHORTER,
+    "audiogen prepare ljspeech --source my_voice --speaker me --out data/me": ["--workers", "1"],
     "audiogen prepare music --out data/music": [
         *("--minutes", "0.5", "--soundfont", "DIR/bank.sf2", "--workers", "1"),
     ],
@@ -46,6 +50,10 @@ MORE = {
 }
 
 
+TRAINED = {  # the tiny system whose checkpoint stands for those of long runs
+    "prodiff": ("prodiff", "prodiff_distill"),
+    "comospeech": ("comospeech", "comospeech_finetune"),
+}
 SECOND_VOICE = ["The gate is open.", "A cat sat on the wall.", "We sold the old house."]
 
 
@@ -102,6 +110,7 @@ def workplace(tmp_path_factory, prepared):
         write_audio(folder / "DIR" / "en" / "flac" / f"p{i}.flac", utter(text, i)[0][None], 16000)
         rows.append(f"p{i}|{text}|{text}")
     (folder / "DIR" / "en" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    write_corpus(folder / "my_voice")
     write_audio(folder / "recording.wav", utter(TEXTS[0], 0)[0][None].repeat(1, 4), 16000)
     write_release(folder)
     (folder / "sentences.txt").write_text("\n".join(SECOND_VOICE) + "\n")
@@ -114,10 +123,13 @@ def workplace(tmp_path_factory, prepared):
         patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
         data = ["--data.init_args.path", str(prepared / "speech.safetensors")]
         data += ["--model.init_args.speakers", "[allison,slt]"]
-        assert main(["fit", "-c", "configs/prodiff_tiny.yaml", *data]) == OK
-        for name in ("prodiff", "prodiff_distill"):
-            (folder / "runs" / name).mkdir(exist_ok=True)
-            shutil.copy(folder / "runs" / "prodiff_tiny" / "last.ckpt", folder / "runs" / name / "last.ckpt")
+        for system, runs in TRAINED.items():
+            assert main(["fit", "-c", f"configs/{system}_tiny.yaml", *data]) == OK
+            for name in runs:
+                (folder / "runs" / name).mkdir(exist_ok=True)
+                shutil.copy(
+                    folder / "runs" / f"{system}_tiny" / "last.ckpt", folder / "runs" / name / "last.ckpt"
+                )
         yield folder
 
 

@@ -34,8 +34,12 @@ VERBS = {
     "tts": Verb(
         "audiogen.cli.tts:tts", "Speak a text, or every line of a manifest; report the real-time factor."
     ),
+    "sing": Verb("audiogen.cli.sing:sing", "Sing scores (MusicXML, JSON) with a model of your own."),
     "normalize": Verb(
         "audiogen.cli.normalize:normalize", "Show the words and phones that a text is spoken as."
+    ),
+    "enhance": Verb(
+        "audiogen.cli.enhance:enhance", "Take the noise out of recordings; report before and after."
     ),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
     "import-vocoder": Verb(

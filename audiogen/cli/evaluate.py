@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiogen.cli import OK, SOME_FAILED
+from audiogen.cli.evaluate_enhance import enhance
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,6 +39,9 @@ COLUMNS = {  # metric: heading, factor, digits
 @evaluate.callback()
 def _verbs() -> None:
     """Measure quality: error rates, distances to recordings."""
+
+
+evaluate.command()(enhance)
 
 
 @evaluate.command()

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiogen.cli.prepare_enhancement import enhancement, pairs, voicebank
+from audiogen.cli.terminal import progress as _progress
+from audiogen.cli.terminal import say as _say
+
 if TYPE_CHECKING:
     from audiogen.data.clips import Clip
 
 prepare = typer.Typer(no_args_is_help=True, help="Turn a corpus into what `audiogen fit` trains on.")
+
+prepare.command()(enhancement)
+prepare.command()(voicebank)
+prepare.command()(pairs)
 
 CORES = os.cpu_count() or 1
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; it is made if missing.")]
@@ -117,6 +125,58 @@ def flite(
         texts = choose(example_sentences(folder), count)
     read_aloud(texts, out, voice, _bar_of("reading aloud"))
     _say(f"{len(texts)} sentences by {voice} -> {out}")
+
+
+@prepare.command()
+def opencpop(
+    source: Annotated[
+        Path, typer.Option("--source", exists=True, file_okay=False, help="Folder with segments/.")
+    ],
+    out: Out = Path("data/opencpop"),
+    sample_rate: Annotated[
+        int, typer.Option("--sample-rate", help="16000, or 24000 for the front end of vocos-24k-music.")
+    ] = 16000,
+    workers: Workers = CORES,
+) -> None:
+    """Songs: Opencpop, or any folder in its layout, for a singing model and its vocoder.
+
+    The layout: segments/wavs/ID.wav, segments/train.txt, segments/test.txt and segments/transcriptions.txt
+    with lines `id|text|phonemes|notes|note durations|phoneme durations|slurs`.
+
+    Writes speech.safetensors (acoustic model) and audio.safetensors (vocoder). Opencpop itself is for
+    research alone; ask for it at wenet.org.cn/opencpop.
+    """
+    from audiogen.data import opencpop as recipe
+    from audiogen.data.pack import pack_waveforms
+
+    if sample_rate not in recipe.FRONT_ENDS:
+        known = ", ".join(map(str, recipe.FRONT_ENDS))
+        raise typer.BadParameter(f"{sample_rate} has no front end; use {known}", param_hint="--sample-rate")
+    spec = recipe.FRONT_ENDS[sample_rate]
+    segments = recipe.list_segments(source)
+    out.mkdir(parents=True, exist_ok=True)
+    pieces = recipe.build_songs(
+        out / "speech.safetensors",
+        segments,
+        spec=spec,
+        metadata={},
+        workers=workers,
+        progress=_progress,
+        say=_say,
+    )
+    pack_waveforms(
+        out / "audio.safetensors",
+        [segment.clip for segment in segments],
+        {segment.clip.id for segment in segments if segment.test},
+        sample_rate,
+        {},
+        _progress,
+        f0_spec=spec,
+        f0_range=recipe.F0_RANGE_HZ,
+        workers=workers,
+    )
+    minutes = sum(piece.end_s - piece.start_s for piece in pieces) / 60
+    _say(f"{len(pieces)} segments, {minutes:.1f} minutes, {sum(s.test for s in segments)} held out -> {out}")
 
 
 @prepare.command()
@@ -233,19 +293,6 @@ def _prepare(
         f"{len(pieces)} pieces, {minutes:.1f} minutes, {len(test)} prompts held out, "
         f"{100 * data.padding_waste():.1f} % padding in batches of {data.max_frames} frames -> {out}"
     )
-
-
-def _say(text: str) -> None:
-    """A line on stderr."""
-    typer.echo(text, err=True)
-
-
-def _progress(items: Iterable[Any], description: str, total: int) -> Iterable[Any]:
-    """A progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, description, total, console=Console(stderr=True))
 
 
 def _bar_of(description: str) -> Any:

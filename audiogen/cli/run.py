@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -80,7 +80,20 @@ def run(request: Request, started: float) -> int:
     """
     if request.stream:
         request = streamed(request)
-    jobs = plan(request)
+    jobs = read_jobs(
+        request.text,
+        request.manifest,
+        Defaults(request.seed, request.speaker),
+        single=request.out_dir is None,
+    )
+    return carry_out(request, plan(request, jobs), load_voice, started)
+
+
+Loader = Callable[[Request], tuple[SpeechSystem, FrontEnd]]
+
+
+def carry_out(request: Request, jobs: list[Job], load: Loader, started: float) -> int:
+    """Load what speaks, speak the jobs, account for them -> exit code. Raises ValueError as `run` does."""
     missing = (
         [job for job in jobs if job.out is None or not job.out.exists()] if request.skip_existing else jobs
     )
@@ -89,7 +102,7 @@ def run(request: Request, started: float) -> int:
         if not request.quiet:
             console.print(f"all {len(jobs)} files exist already")
         return OK
-    system, front_end = load_voice(request)
+    system, front_end = load(request)
     load_seconds = time.perf_counter() - started
     if request.language is not None and request.language[:2] != system.language[:2]:
         console.print(
@@ -119,10 +132,8 @@ def streamed(request: Request) -> Request:
     return replace(request, output=request.output or STDOUT, batch_size=1)
 
 
-def plan(request: Request) -> list[Job]:
-    """The items and their places, after all checks that need no model. Raises ValueError or NothingToDo."""
-    defaults = Defaults(request.seed, request.speaker)
-    jobs = read_jobs(request.text, request.manifest, defaults, single=request.out_dir is None)
+def plan(request: Request, jobs: list[Job]) -> list[Job]:
+    """The items with their places, after all checks that need no model. Raises ValueError or NothingToDo."""
     if request.format is not None:
         audio_format("--format", request.format)
     jobs = place(jobs, request.output, request.out_dir, f".{(request.format or 'wav').lower()}")

@@ -17,6 +17,8 @@ from audiogen.data.store import DataError, Ragged
 from audiogen.nn.variance import token_means
 from audiogen.spectral import MelSpec
 
+SUNG = ("note", "note_seconds", "slur")  # columns of songs alone
+
 
 class MelData(L.LightningDataModule):
     """Reads a file of `audiogen prepare`. max_frames: mel frames a batch, padding included.
@@ -113,13 +115,16 @@ class MelData(L.LightningDataModule):
     def batch(self, items: Sequence[int]) -> dict[str, Any]:
         """Padded batch: tokens, stress, long, durations, pitch, energy (B, S); mel (B, n_mels, N).
 
-        Masks; speaker (B,).
+        Masks; speaker (B,). Of songs also note, note_seconds and slur (B, S).
         """
 
         def padded(column: str) -> Tensor:
             return pad_sequence([self.store[column][i].long() for i in items], batch_first=True)
 
         batch: dict[str, Any] = {name: padded(name) for name in ("tokens", "stress", "long", "durations")}
+        for name in SUNG:
+            if name in self.store:
+                batch[name] = pad_sequence([self.store[name][i] for i in items], batch_first=True)
         batch["ids"] = [self.ids[i] for i in items]
         lengths = torch.tensor([self.store["tokens"].length(i) for i in items])
         batch["token_mask"] = (torch.arange(int(lengths.max()))[None] < lengths[:, None])[:, None]

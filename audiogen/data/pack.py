@@ -27,12 +27,13 @@ def pack_waveforms(
     progress: Progress = quiet,
     *,
     f0_spec: MelSpec | None = None,
+    f0_range: tuple[float, float] = F0_RANGE_HZ,
     workers: int = 1,
 ) -> None:
     """Write all clips as int16 into one file. held_out: ids that training must not see.
 
     f0_spec: also write F0 in Hz (0 = unvoiced) on the frames of this front end, which a vocoder with a source
-    learns from, extracted by `workers` processes.
+    learns from, searched in f0_range (Hz) by `workers` processes.
     """
     columns: dict[str, list[Tensor]] = {"audio": []}
     for clip in progress(clips, "packing audio", len(clips)):
@@ -41,7 +42,7 @@ def pack_waveforms(
         from joblib import Parallel, delayed
 
         tracks = Parallel(n_jobs=workers, return_as="generator")(
-            delayed(fast_pitch)(wav.numpy() / 32768.0, f0_spec, F0_RANGE_HZ) for wav in columns["audio"]
+            delayed(fast_pitch)(wav.numpy() / 32768.0, f0_spec, f0_range) for wav in columns["audio"]
         )
         columns["f0"] = [torch.from_numpy(f0) for f0 in progress(tracks, "pitch", len(clips))]
         metadata = {**metadata, "f0_hop": f0_spec.hop_length}

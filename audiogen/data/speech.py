@@ -176,11 +176,12 @@ def extract(
     f0_range: tuple[float, float],
     workers: int,
     progress: Progress,
+    track: Callable[..., Any] = pitch,
 ) -> Iterator[Features]:
-    """Features of every piece, in order; pitch by `workers` processes."""
+    """Features of every piece, in order; pitch by `workers` processes. track: `pitch` or `fast_pitch`."""
     from joblib import Parallel, delayed
 
-    tasks = (delayed(pitch)(samples.numpy(), spec, f0_range) for _, samples in pieces)
+    tasks = (delayed(track)(samples.numpy(), spec, f0_range) for _, samples in pieces)
     tracks = Parallel(n_jobs=workers, return_as="generator")(tasks)
     for (piece, samples), f0 in zip(pieces, progress(tracks, "pitch", len(pieces)), strict=True):
         magnitudes = magnitude(samples[None], spec)
@@ -211,8 +212,9 @@ def write(
     test_ids: set[str],
     held_out: set[str],
     metadata: Mapping[str, Any],
+    more: Mapping[str, Sequence[Tensor]] | None = None,
 ) -> None:
-    """Store everything training needs, mels in half precision."""
+    """Store everything training needs, mels in half precision. more: further columns."""
     if not pieces:
         raise DataError(
             "no clip could be aligned with its text; check that texts and recordings belong together"
@@ -227,6 +229,7 @@ def write(
         "f0": [f.f0 for f in features],
         "energy": [f.energy.half() for f in features],
         "speaker": [torch.tensor([speakers.index(p.clip.speaker)], dtype=torch.int16) for p in pieces],
+        **(more or {}),
     }
     facts = {
         "mel_spec": asdict(spec),

@@ -54,6 +54,10 @@ class Ragged:
         except SafetensorError as error:
             raise DataError(f"{path} is not a prepared data file ({error}); make it again") from error
 
+    def __contains__(self, column: str) -> bool:
+        """Whether there is such a column."""
+        return f"{column}.offsets" in self._tensors
+
     def __getitem__(self, column: str) -> RaggedColumn:
         """One column; KeyError names the ones there are."""
         if column not in self._tensors:

@@ -67,9 +67,16 @@ class TextEncoder(nn.Module):
             FFTBlock(channels, hidden, kernel_size, heads, dropout) for _ in range(blocks)
         )
 
-    def forward(self, tokens: Tensor, stress: Tensor, long: Tensor, mask: Tensor) -> Tensor:
-        """Tokens, stress, long: (B, S) int64; mask (B, 1, S) True = real -> (B, C, S), zero where masked."""
+    def forward(
+        self, tokens: Tensor, stress: Tensor, long: Tensor, mask: Tensor, more: Tensor | None = None
+    ) -> Tensor:
+        """Tokens, stress, long: (B, S) int64; mask (B, 1, S) True = real -> (B, C, S), zero where masked.
+
+        more: (B, S, C), added to the embeddings.
+        """
         x = (self.symbol(tokens) + self.stress(stress) + self.long(long)) * math.sqrt(self.channels)
+        if more is not None:
+            x = x + more
         if self.positions:
             x = x + sinusoids(torch.arange(x.shape[1], device=x.device).float(), self.channels)
         x = self.dropout(x).transpose(1, 2) * mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SYSTEMS = {
     "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
+    "comospeech_sing": "audiogen.systems.comospeech_sing:CoMoSpeechSing",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
     "storm": "audiogen.systems.storm:StoRM",
     "vocoder": "audiogen.systems.vocoder:Vocoder",

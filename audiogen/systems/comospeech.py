@@ -148,7 +148,7 @@ class CoMoSpeech(AcousticModel):
         tokens = torch.cat([hidden, self.mean(hidden)], dim=1)
         frames, mask = regulate_length(tokens, durations)
         channels, n_mels = hidden.shape[1], self.mel_spec.n_mels
-        known, mean, place = frames.split([channels, n_mels, 2], dim=1)
+        known, mean, place = torch.split(frames, [channels, n_mels, 2], dim=1)
         return Condition(torch.cat([known, place], dim=1), mask, mean)
 
     def durations(self, hidden: Tensor, data: Tensor, batch: Mapping[str, Any]) -> Tensor:
@@ -158,7 +158,8 @@ class CoMoSpeech(AcousticModel):
         2020, equation 6). Pauses may take no frame.
         """
         if self.alignment == "given":
-            return batch["durations"]  # type: ignore[no-any-return]
+            given: Tensor = batch["durations"]
+            return given
         mask: Tensor = batch["token_mask"]
         frames, tokens = batch["durations"].sum(1), mask[:, 0].sum(1)
         with torch.no_grad():

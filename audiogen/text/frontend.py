@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from audiogen.text.lexicon import Lexicon, read_lexicon
 from audiogen.text.normalize import MAX_WORD, Span, normalize
@@ -59,8 +59,11 @@ class Sentence:
     """A sentence ready to be spoken; its tokens always end with a mark.
 
     pause_s: seconds of silence asked for after it. dropped: characters of the text that cannot be spoken.
-    A pause before any word is a sentence without words whose only token is ".".
+    A pause before any word is a sentence without words whose only token is ".". gap_s: silence before the
+    next sentence when none was asked for; None: what is natural.
     """
+
+    gap_s: ClassVar[float | None] = None
 
     text: str
     words: tuple[Word, ...]

@@ -41,6 +41,15 @@ def consistency_teacher(prepared, tmp_path_factory):
         return fit("comospeech_tiny", prepared, folder)
 
 
+@pytest.fixture(scope="module")
+def singing_teacher(prepared_songs, tmp_path_factory):
+    """The checkpoint of a tiny teacher that sings."""
+    folder = tmp_path_factory.mktemp("singing_teacher")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return fit("comospeech_sing_tiny", prepared_songs, folder)
+
+
 @pytest.mark.parametrize("name", ["prodiff_tiny", "vocos_tiny", "comospeech_tiny"])
 def test_a_resumed_run_equals_the_unbroken_one(name, prepared, workplace):
     whole = fit(name, prepared, workplace, "--trainer.max_steps", "6")
@@ -164,8 +173,14 @@ def test_a_gradient_that_is_not_finite_is_caught_before_the_weights():
 def test_every_config_builds(path, workplace, request):
     more = []
     if "distill" in path.stem:
-        teachers = {"comospeech": "consistency_teacher", "prodiff": "teacher", "storm": "enhancer"}
-        chosen = request.getfixturevalue(teachers[path.stem.partition("_")[0]])
+        names = {
+            "comospeech_sing": "singing_teacher",
+            "comospeech": "consistency_teacher",
+            "prodiff": "teacher",
+            "storm": "enhancer",
+        }
+        name = next(name for beginning, name in names.items() if path.stem.startswith(beginning))
+        chosen = request.getfixturevalue(name)
         more = ["--model.init_args.teacher", str(chosen)]
     cli = AudiogenCLI(
         args=["-c", str(path), "--trainer.precision", "32-true", "--trainer.accelerator", "cpu", *more],

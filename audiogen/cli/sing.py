@@ -1,0 +1,130 @@
+"""`audiogen sing`: scores in, songs and an account of the time out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SOUND, OUTPUT, MACHINE = "How it sounds", "Where it goes", "How it runs"
+
+
+def sing(
+    scores: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SCORE...", exists=True, dir_okay=False, help="Songs: .json, .musicxml, .xml or .mxl."
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for a single song; - is WAV on standard output.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option(help="Folder for files named as the scores.", rich_help_panel=OUTPUT)
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="wav, flac, mp3, ogg or pcm; default: by the file's name.", rich_help_panel=OUTPUT),
+    ] = None,
+    timestamps: Annotated[
+        str | None,
+        typer.Option(
+            help="When each phone and word is heard: json or srt beside the audio, or FILE.json, FILE.srt.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="JSON file for the timings of the run.", rich_help_panel=OUTPUT)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Path of a trained singing model; none ships.", rich_help_panel=SOUND),
+    ] = None,
+    vocoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Another vocoder than the model's: name, path or griffin-lim.", rich_help_panel=SOUND
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampler steps; default: the model's.", rich_help_panel=SOUND)
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(help="Hashed with each score's name and phrase.", rich_help_panel=SOUND),
+    ] = 0,
+    speaker: Annotated[str, typer.Option(help="Name or number of the voice.", rich_help_panel=SOUND)] = "0",
+    transpose: Annotated[int, typer.Option(help="Semitones up or down.", rich_help_panel=SOUND)] = 0,
+    speed: Annotated[float, typer.Option(help="2 is twice as fast; 0.25 to 4.", rich_help_panel=SOUND)] = 1.0,
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu, cuda, cuda:1 ...", envvar="AUDIOGEN_DEVICE", rich_help_panel=MACHINE),
+    ] = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="CPU threads; default: torch's choice.",
+            envvar="AUDIOGEN_THREADS",
+            rich_help_panel=MACHINE,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Phrases sung together.", rich_help_panel=MACHINE)
+    ] = 8,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first bad score.", rich_help_panel=MACHINE)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Errors and warnings only.", rich_help_panel=MACHINE)
+    ] = False,
+    no_progress: Annotated[
+        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MACHINE)
+    ] = False,
+) -> None:
+    """Sing scores: melodies with lyrics, as MusicXML or JSON (see docs/singing.md).
+
+    `audiogen sing song.musicxml --model my_singer.safetensors -o song.wav`
+
+    audiogen ships no singing weights: train a model with configs/comospeech_sing.yaml.
+
+    Exit codes: 0 all is well, 1 some scores failed, 2 wrong use, 130 interrupted.
+    """
+    started = time.perf_counter()
+    from audiogen.cli.run import Request
+    from audiogen.cli.sing_run import Song, run
+    from audiogen.speech import SpeechOptions
+
+    request = Request(
+        text=None,
+        manifest=None,
+        language=None,
+        lexicon=None,
+        output=output,
+        out_dir=out_dir,
+        format=format,
+        skip_existing=False,
+        timestamps=timestamps,
+        report=report,
+        model=model or "",
+        vocoder=vocoder,
+        seed=seed,
+        speaker=speaker,
+        options=SpeechOptions(steps),
+        device=device,
+        threads=threads,
+        batch_size=batch_size,
+        stream=False,
+        fail_fast=fail_fast,
+        quiet=quiet,
+        progress=not no_progress,
+    )
+    raise typer.Exit(run(request, scores, Song(transpose, speed), started))

@@ -1,0 +1,124 @@
+"""How much better enhanced speech is than noisy speech, at each number of steps: StoRM, and SGMSE+ beside it.
+
+    python benchmarks/quality_enhance.py --storm runs/storm.safetensors --sgmse runs/sgmse.safetensors
+
+The recordings are the test set of `audiogen prepare enhancement`: a voice, noise and rooms that training did
+not hear. The measures are those of `audiogen evaluate enhance`; differences are paired, item by item.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from audiogen import hub
+from audiogen.cli.evaluate import parse_steps, show
+from audiogen.cli.evaluate_enhance import run, table
+from audiogen.data.pairs import list_pairs
+from audiogen.files import write_text
+from audiogen.metrics.enhancement import SCORES, finite, means
+from audiogen.metrics.enhancement_evaluation import (
+    EnhanceCondition,
+    EnhanceEvaluation,
+    EnhanceItem,
+    by_steps,
+    unprocessed,
+)
+from audiogen.report import machine_context
+
+HERE = Path(__file__).parent
+TEST = HERE.parent / "data" / "enhancement" / "test"
+STEPS = "1,4,8,16,30"
+
+
+def conditions(
+    systems: dict[str, Any], steps: Sequence[int], quality: str, seed: int
+) -> list[EnhanceCondition]:
+    """The noisy recordings, then each system by its predictor, if it has one, and at each number of steps."""
+    found = [unprocessed()]
+    for label, system in systems.items():
+        for one in by_steps(system, steps, quality, seed):
+            found.append(EnhanceCondition(f"{label}, {one.name}", one.render, one.nfe))
+    return found
+
+
+def levels(folder: Path) -> dict[str, float]:
+    """Id -> signal-to-noise ratio in dB of the test set's items; none without its manifest."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.exists():
+        return {}
+    entries = map(json.loads, manifest.read_text(encoding="utf-8").splitlines())
+    return {entry["id"]: entry["snr_db"] for entry in entries}
+
+
+def account(result: EnhanceEvaluation, snr_db: dict[str, float]) -> dict[str, Any]:
+    """Every condition's summary, items and means at each level of noise, and its gain over the noisy ones."""
+    entries = []
+    for entry in result.to_dict():
+        scores = [score for score in result.scores[entry["condition"]] if score.error is None]
+        by_level = {
+            f"{level:g}": finite(means([s.values for s in scores if snr_db[s.id] == level]))
+            for level in sorted({snr_db[s.id] for s in scores if s.id in snr_db})
+        }
+        entries.append({**entry, "by_snr_db": by_level})
+    gains = {
+        name: {
+            metric: {"value": gain.value, "low": gain.low, "high": gain.high, "items": gain.items}
+            for metric in SCORES
+            if (gain := result.difference(name, "noisy", metric)) is not None
+        }
+        for name in result.scores
+        if name != "noisy"
+    }
+    return {"conditions": entries, "gains": gains}
+
+
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--storm", default="storm", help="name or path of a StoRM model")
+    parser.add_argument("--sgmse", help="path of an SGMSE+ model, a diffusion without a predictor")
+    parser.add_argument("--steps", default=STEPS)
+    parser.add_argument("--quality", default="balanced", help="the preset whose solver takes the steps")
+    parser.add_argument("--test", type=Path, default=TEST, help="folder with clean/ and noisy/")
+    parser.add_argument("--limit", type=int, help="use only the first items")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "quality_enhance.json")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure, print and save."""
+    args = parse(words)
+    torch.set_num_threads(args.threads)
+    paths = {"StoRM": args.storm, **({"SGMSE+": args.sgmse} if args.sgmse else {})}
+    systems = {label: hub.load(path, args.device) for label, path in paths.items()}
+    pairs = list_pairs(args.test / "clean", args.test / "noisy")[: args.limit]
+    items = [EnhanceItem(pair.id, pair.noisy, pair.clean) for pair in pairs]
+    sources = conditions(systems, parse_steps(args.steps) or [], args.quality, args.seed)
+    result = run(items, sources, args.seed)
+    show(table(result))
+    origin = {label: {k: Path(v).name for k, v in hub.provenance(p).items()} for label, p in paths.items()}
+    context = {
+        **machine_context(args.device),
+        "models": origin,
+        "quality": args.quality,
+        "seed": args.seed,
+        "items": len(items),
+    }
+    content = {"context": context, **account(result, levels(args.test))}
+    args.out.parent.mkdir(exist_ok=True)
+    write_text(args.out, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
