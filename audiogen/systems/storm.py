@@ -27,7 +27,7 @@ from audiogen.sampling.loop import run
 from audiogen.sampling.mean_paths import OUVE
 from audiogen.sampling.noise import ItemNoise
 from audiogen.sampling.paths import expand
-from audiogen.sampling.plans import Plan, consistency, ddim, multistep, predictor_corrector, sde_multistep
+from audiogen.sampling.plans import Plan, consistency, multistep, predictor_corrector, sde_multistep
 from audiogen.sampling.prediction import EDM, Score, from_x0, to_x0
 from audiogen.spectral import StftSpec, as_channels, as_complex
 from audiogen.training.checkpoint import read_checkpoint, release_of
@@ -37,7 +37,6 @@ from audiogen.training.schedules import warmup_cosine
 BACKBONES: dict[str, Callable[..., nn.Module]] = {"subband": SubbandUNet, "ncsnpp": NCSNpp}
 MODES = ("joint", "separate", "alone", "frozen", "none")
 SOLVERS: dict[str, Callable[..., Plan]] = {
-    "ddim": ddim,
     "multistep": partial(multistep, order=2),
     "sde_multistep": partial(sde_multistep, order=2),
     "predictor_corrector": predictor_corrector,
