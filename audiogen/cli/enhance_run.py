@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from audiogen import hub
+from audiogen import hub, weights
 from audiogen.audio import Audio, AudioReader, audio_format
 from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.enhance_jobs import find_jobs, references
@@ -133,7 +133,7 @@ def load_enhancer(name: str, device: str) -> Any:
     """The system, in eval mode on the device. Raises ValueError where the model does not enhance."""
     system = hub.load(name, device)
     if not hasattr(system, "enhance"):
-        raise hub.UnknownModel(f"model {name!r} does not enhance; use an enhancement model such as storm")
+        raise weights.UnknownModel(f"model {name!r} does not enhance; use an enhancement model such as storm")
     return system
 
 
