@@ -50,7 +50,7 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x (B, C, N) -> (B, C, N); a condition (B, C, N) is added to what the residual branch sees."""
-        return x + self._pointwise(self.depthwise(x if condition is None else x + condition))
+        return self._pointwise(x, self.depthwise(x if condition is None else x + condition))
 
     def init_state(self, batch: int) -> Tensor:
         """The zeros before the first input."""
@@ -59,9 +59,11 @@ class ConvNeXtBlock(nn.Module):
     def stream(self, state: Tensor, x: Tensor, last: bool = False) -> tuple[Tensor, Tensor]:
         """The next inputs (B, C, n) -> state, the outputs that are complete (B, C, m)."""
         state, y, here = self.depthwise.stream(state, x, last)
-        return state, here + self._pointwise(y)
+        return state, self._pointwise(here, y)
 
-    def _pointwise(self, y: Tensor) -> Tensor:
-        """Everything after the convolution, (B, C, N) -> (B, C, N)."""
+    def _pointwise(self, here: Tensor, y: Tensor) -> Tensor:
+        """The input and what follows the convolution of it, (B, C, N) each -> (B, C, N)."""
         y = self.contract(F.gelu(self.expand(self.norm(y.transpose(1, 2)))))
-        return (self.scale * y).transpose(1, 2)
+        # frames first in memory without gradients, as the next block wants them
+        out = None if torch.is_grad_enabled() else y
+        return torch.addcmul(here.transpose(1, 2), self.scale, y, out=out).transpose(1, 2)

@@ -63,8 +63,7 @@ class InverseStft(nn.Module):
         batch, count, _ = spectrum.shape
         audio = state.audio
         if count:  # the transform refuses to do nothing
-            frames = torch.fft.irfft(spectrum, self.n_fft) * self.window
-            audio = self._add(audio, frames)
+            audio = self._add(audio, torch.fft.irfft(spectrum, self.n_fft))
         end = state.position + count
         done = count * self.hop_length + (self.tail if last else 0)
         hops = -(-done // self.hop_length)
@@ -82,11 +81,14 @@ class InverseStft(nn.Module):
         return weight if frames is None else weight - self.sums[(hop + 1 - frames).clamp(min=0)]
 
     def _add(self, rest: Tensor, frames: Tensor) -> Tensor:
-        """Overlap-add frames (B, n, W) onto the sums (B, W - hop) they begin in -> (B, W + (n - 1) hop)."""
+        """Overlap-add frames (B, n, W), windowed, onto the sums (B, W - hop) they begin in.
+
+        Returns (B, W + (n - 1) hop).
+        """
         batch, count, _ = frames.shape
         parts = frames.view(batch, count, self.overlap, self.hop_length)
         total = F.pad(rest, (0, count * self.hop_length))
         total = total.view(batch, self.overlap - 1 + count, self.hop_length)
-        for k in range(self.overlap):
-            total[:, k : k + count] += parts[:, :, k]
+        for k, window in enumerate(self.window.view(self.overlap, self.hop_length)):
+            total[:, k : k + count].addcmul_(parts[:, :, k], window)
         return total.flatten(1)

@@ -110,12 +110,11 @@ def pulse_frames(cycles: Tensor, f0: Tensor, slopes: Tensor, length: int, sample
     times = (torch.arange(length, device=f0.device) - length // 2) / sample_rate
     cycles, f0, slopes = (value.float().unsqueeze(-1) for value in (cycles, f0, slopes))
     phase = torch.addcmul(cycles, times, torch.addcmul(f0, slopes, times, value=0.5))
-    phase = math.pi * (phase - phase.round())
+    # the kernel is even, and its limit at 0 is reached far above the smallest phase
+    phase = phase.sub_(phase.round()).abs_().mul_(math.pi).clamp_(min=1e-6)
     harmonics = torch.floor(0.5 * sample_rate / f0)
-    half = torch.sin(phase)
-    close = half.abs() < 3e-5
-    kernel = torch.sin((2 * harmonics + 1) * phase) / (2 * half.masked_fill(close, 1.0)) - 0.5
-    return torch.where(close, harmonics, kernel) * torch.sqrt(2 / harmonics)
+    kernel = torch.sin((2 * harmonics + 1) * phase).div_(torch.sin(phase))
+    return kernel.sub_(1).mul_(torch.rsqrt(2 * harmonics))
 
 
 class SourceState(NamedTuple):
@@ -172,14 +171,16 @@ class Source(nn.Module):
             return state, torch.zeros_like(log_noise, dtype=self.noise.dtype)
         f0 = state.f0[:, :count]
         phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
-        index = (state.position + torch.arange(count, device=f0.device)) % len(self.noise)
-        turns = self.turns(cycles, f0, slopes, self.noise[index], log_noise)
+        start = state.position % len(self.noise)
+        noise = self.noise[start : start + count]
+        if len(noise) < count:
+            noise = self.noise[(start + torch.arange(count, device=f0.device)) % len(self.noise)]
+        turns = self.turns(cycles, f0, slopes, noise, log_noise)
         return SourceState(state.tracker, state.f0[:, count:], phase, state.position + count), turns
 
     def turns(self, cycles: Tensor, f0: Tensor, slopes: Tensor, noise: Tensor, log_noise: Tensor) -> Tensor:
         """The unit numbers of `phases` from where the pulses are, (B, n) each, and the noise's spectrum."""
         frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate)
-        pulses = torch.view_as_real(torch.fft.rfft(frames * self.window))
-        loudness = log_noise.clamp(max=LOUDEST).exp().unsqueeze(-1)
-        mixed = torch.addcmul(pulses, loudness, torch.view_as_real(noise))
-        return torch.view_as_complex(mixed * torch.rsqrt(power(mixed) + 1e-8).unsqueeze(-1))
+        loudness = log_noise.clamp(max=LOUDEST).exp()
+        mixed = torch.fft.rfft(frames * self.window) + noise * loudness
+        return mixed * torch.rsqrt(power(torch.view_as_real(mixed)) + 1e-8)

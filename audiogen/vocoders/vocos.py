@@ -158,7 +158,8 @@ class Vocos(nn.Module):
         bins = self.n_fft // 2 + 1
         log_magnitude, phase, noise = torch.tensor_split(out, (bins, 2 * bins), dim=2)
         magnitude = log_magnitude.clamp(max=LOG_MAX).exp()
-        return magnitude, torch.polar(magnitude, phase), noise
+        # torch.polar, which takes twice the time
+        return magnitude, torch.complex(magnitude * phase.cos(), magnitude * phase.sin()), noise
 
     def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """States of stem and blocks, and the head's output (B, m, outputs), float32."""
