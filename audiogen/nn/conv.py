@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+FEW = 70  # frames, with their history: what is a few launches' time elsewhere
 
 
 class StreamConv1d(nn.Conv1d):
@@ -47,16 +48,21 @@ class StreamConv1d(nn.Conv1d):
 
         m = n when causal; otherwise outputs come `lookahead` inputs later, the rest with the last chunk.
         """
+        seen, state, here = self.gather(state, x, last)
+        empty = here.shape[-1] == 0  # which the operator refuses
+        out = seen.new_zeros(len(seen), self.out_channels, 0) if empty else self._convolve(seen)
+        return state, out, here
+
+    def gather(self, state: Tensor, x: Tensor, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """What `stream` convolves: the inputs (B, C_in, M) seen from now on, state, m inputs as there."""
         x = self._padded(x, 0, self.lookahead) if last else x
-        seen = torch.cat((state.mT, x.mT), dim=1).mT if self._by_sums else torch.cat((state, x), dim=-1)
+        seen = torch.cat((state.mT, x.mT), dim=1).mT if self._by_sums(x) else torch.cat((state, x), dim=-1)
         count = max(0, seen.shape[-1] - self.lookback - self.lookahead)
-        here = seen[..., self.lookback : self.lookback + count]
-        out = self._convolve(seen) if count else seen.new_zeros(len(seen), self.out_channels, 0)
-        return seen[..., count:], out, here
+        return seen, seen[..., count:], seen[..., self.lookback : self.lookback + count]
 
     def _convolve(self, seen: Tensor) -> Tensor:
         """Outputs (B, C_out, N - lookback - lookahead) of padded inputs."""
-        if not self._by_sums or self.bias is None:
+        if not self._by_sums(seen) or self.bias is None:
             return super().forward(seen)
         count = seen.shape[-1] - self.lookback - self.lookahead
         x, (first, *taps) = seen.mT, self.weight[:, 0].T.contiguous()
@@ -65,15 +71,14 @@ class StreamConv1d(nn.Conv1d):
             y.addcmul_(x[:, k * self.dilation[0] :][:, :count], tap)
         return y.mT
 
-    @property
-    def _by_sums(self) -> bool:
-        """Whether to sum shifted inputs, frames first in memory: depthwise, half a library call's time."""
+    def _by_sums(self, x: Tensor) -> bool:
+        """Whether to sum shifted inputs, frames first in memory: half a library call's time on a CPU."""
         depthwise = self.groups == self.in_channels == self.out_channels and self.bias is not None
-        return depthwise and not torch.is_grad_enabled()
+        return depthwise and not torch.is_grad_enabled() and (x.is_cpu or x.shape[-1] <= FEW)
 
     def _padded(self, x: Tensor, before: int, after: int) -> Tensor:
         """Zeros around inputs (B, C, N), frames first in memory where that is quicker."""
-        return F.pad(x.mT, (0, 0, before, after)).mT if self._by_sums else F.pad(x, (before, after))
+        return F.pad(x.mT, (0, 0, before, after)).mT if self._by_sums(x) else F.pad(x, (before, after))
 
 
 class OverlapState(NamedTuple):

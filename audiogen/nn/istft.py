@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.kernels import cpu
+
 
 class IstftState(NamedTuple):
     """audio (B, W - hop): windowed sums that later frames add to. position: frames so far."""
@@ -61,16 +63,20 @@ class InverseStft(nn.Module):
     def stream(self, state: IstftState, spectrum: Tensor, last: bool = False) -> tuple[IstftState, Tensor]:
         """The next frames (B, n, W // 2 + 1) -> state, the samples (B, T) that are complete."""
         batch, count, _ = spectrum.shape
-        audio = state.audio
-        if count:  # the transform refuses to do nothing
-            audio = self._add(audio, torch.fft.irfft(spectrum, self.n_fft))
-        end = state.position + count
+        rest, end = state.audio, state.position + count
         done = count * self.hop_length + (self.tail if last else 0)
         hops = -(-done // self.hop_length)
-        out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length)
-        out = out / self._weight(state.position, hops, end if last else None).clamp(min=1e-11)
+        weight = self._weight(state.position, hops, end if last else None).clamp(min=1e-11)
+        # the transform refuses to do nothing
+        frames = torch.fft.irfft(spectrum, self.n_fft) if count else None
+        if frames is not None and cpu.takes_loops(frames):
+            out, rest = cpu.overlap(rest, frames, self.window, weight, hops)
+        else:
+            audio = rest if frames is None else self._add(rest, frames)
+            out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length) / weight
+            rest = audio[:, count * self.hop_length :]
         skip = max(0, self.skip - state.position * self.hop_length)
-        return IstftState(audio[:, count * self.hop_length :], end), out.flatten(1)[:, skip:done]
+        return IstftState(rest, end), out.flatten(1)[:, skip:done]
 
     def _weight(self, start: int, hops: int, frames: int | None) -> Tensor:
         """Summed squared windows (hops, hop_length) from hop `start` on; frames: their number in all."""

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.kernels import cpu
 from audiogen.nn.conv import StreamConv1d
 from audiogen.nn.refinement import power
 
@@ -166,21 +167,34 @@ class Source(nn.Module):
 
         log_noise (B, n, W // 2 + 1): how loud the noise is beside the pulses, bin by bin.
         """
-        count = log_noise.shape[1]
-        if count == 0:  # the transform refuses to do nothing
+        if log_noise.shape[1] == 0:  # the transform refuses to do nothing
             return state, torch.zeros_like(log_noise, dtype=self.noise.dtype)
+        state, cycles, f0, slopes, noise = self._next(state, log_noise.shape[1])
+        return state, self.turns(cycles, f0, slopes, noise, log_noise)
+
+    def voice(self, state: SourceState, head: Tensor, log_max: float) -> tuple[SourceState, Tensor, Tensor]:
+        """`phases` and what they turn in one: state, magnitude, spectrum (B, n, W // 2 + 1) by `cpu.voice`.
+
+        head (B, n, 3 (W // 2 + 1)), n > 0: logarithms of magnitudes, phases beside the source's, log_noise.
+        """
+        state, cycles, f0, slopes, noise = self._next(state, head.shape[1])
+        frames = cpu.pulses(cycles, f0, slopes, self.window, self.sample_rate)
+        return state, *cpu.voice(head, torch.fft.rfft(frames), noise, log_max, LOUDEST)
+
+    def _next(self, state: SourceState, count: int) -> tuple[SourceState, Tensor, Tensor, Tensor, Tensor]:
+        """The next frames: state, cycles, F0 and slopes (B, count), the noise's spectrum (count, F)."""
         f0 = state.f0[:, :count]
         phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
         start = state.position % len(self.noise)
         noise = self.noise[start : start + count]
         if len(noise) < count:
             noise = self.noise[(start + torch.arange(count, device=f0.device)) % len(self.noise)]
-        turns = self.turns(cycles, f0, slopes, noise, log_noise)
-        return SourceState(state.tracker, state.f0[:, count:], phase, state.position + count), turns
+        state = SourceState(state.tracker, state.f0[:, count:], phase, state.position + count)
+        return state, cycles, f0, slopes, noise
 
     def turns(self, cycles: Tensor, f0: Tensor, slopes: Tensor, noise: Tensor, log_noise: Tensor) -> Tensor:
         """The unit numbers of `phases` from where the pulses are, (B, n) each, and the noise's spectrum."""
-        frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate)
+        frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate) * self.window
         loudness = log_noise.clamp(max=LOUDEST).exp()
-        mixed = torch.fft.rfft(frames * self.window) + noise * loudness
+        mixed = torch.fft.rfft(frames) + noise * loudness
         return mixed * torch.rsqrt(power(torch.view_as_real(mixed)) + 1e-8)
