@@ -48,7 +48,7 @@ def takes_loops(x: Tensor) -> bool:
 
 def _array(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     """What a loop sees of a float32 tensor."""
-    return x.detach().contiguous().numpy()
+    return (x.detach() if x.requires_grad else x).contiguous().numpy()
 
 
 def _parts(x: Tensor) -> Tensor:
@@ -71,28 +71,31 @@ def voice(
 
     pulses (B, N, F), noise (N, F): complex. Logarithms of magnitude and noise are at most log_max, loudest.
     """
-    magnitude, out = head.new_empty(*pulses.shape), torch.empty_like(pulses)
+    magnitude, out = head.new_empty(pulses.shape), pulses.new_empty(pulses.shape)
     arrays = (_array(value) for value in (head.flatten(0, 1), _parts(pulses), _parts(noise.expand_as(out))))
     limits = (np.float32(log_max), np.float32(loudest))
     _loops().voice(*arrays, *limits, magnitude.flatten(0, 1).numpy(), _parts(out).numpy())
     return magnitude, out
 
 
-def overlap(rest: Tensor, frames: Tensor, window: Tensor, weight: Tensor, hops: int) -> tuple[Tensor, Tensor]:
-    """Windowed overlap-add of frames (B, n, W) onto sums (B, W - hop).
+def overlap(
+    rest: Tensor, frames: Tensor, window: Tensor, sums: Tensor, start: int, end: int | None, hops: int
+) -> tuple[Tensor, Tensor]:
+    """Windowed overlap-add of frames (B, n, W) onto what earlier ones left (B, W - hop).
 
-    weight (hops, hop), or (1, hop) for all. Returns the first hops (B, hops, hop) over their weight, and the
-    sums (B, W - hop) from hop n on.
+    sums (K + 1, hop): row k is what the first k hops of the squared window sum to. start: frames before
+    these. end: frames in all, None while more may come. Returns the first hops (B, hops, hop) over the
+    squared windows they hold, and what is left (B, W - hop) from hop n on.
     """
-    done, after = rest.new_empty(len(rest), hops, weight.shape[1]), torch.empty_like(rest).contiguous()
-    arrays = (_array(value) for value in (rest, frames, window, weight))
-    _loops().overlap(*arrays, done.numpy(), after.numpy())
+    done, after = rest.new_empty(len(rest), hops, sums.shape[1]), rest.new_empty(rest.shape)
+    arrays = (_array(value) for value in (rest, frames, window, sums))
+    _loops().overlap(*arrays, start, 1 << 62 if end is None else end, done.numpy(), after.numpy())
     return done, after
 
 
 def project(before: Tensor, consistent: Tensor, magnitude: Tensor, momentum: float) -> Tensor:
     """Complex spectra (B, N, F) extrapolated beyond `before` and `consistent`, with magnitudes (B, N, F)."""
-    out = torch.empty_like(consistent)
+    out = consistent.new_empty(consistent.shape)
     spectra = (_array(_parts(value)) for value in (before, consistent))
     ahead = np.float32(1 + momentum)
     _loops().project(*spectra, _array(magnitude.flatten(0, 1)), ahead, _parts(out).numpy())
@@ -100,9 +103,9 @@ def project(before: Tensor, consistent: Tensor, magnitude: Tensor, momentum: flo
 
 
 def depthwise_norm(seen: Tensor, taps: Tensor, bias: Tensor, dilation: int, norm: nn.LayerNorm) -> Tensor:
-    """Depthwise convolution and layer norm: padded inputs (B, N + span, C), taps (K, C) -> (B, N, C)."""
+    """Depthwise convolution and layer norm: padded inputs (B, N + span, C), taps (C, K) -> (B, N, C)."""
     batch, count, channels = seen.shape
-    out = seen.new_empty(batch, count - dilation * (len(taps) - 1), channels)
+    out = seen.new_empty(batch, count - dilation * (taps.shape[1] - 1), channels)
     arrays = (_array(value) for value in (seen, taps, bias))
     scale, shift, epsilon = _array(norm.weight), _array(norm.bias), np.float32(norm.eps)
     _loops().depthwise_norm(*arrays, dilation, scale, shift, epsilon, out.numpy())

@@ -89,10 +89,12 @@ def voice(head, pulses, noise, log_max, loudest, magnitude, out):
 
 
 @compiled
-def overlap(rest, frames, window, weight, done, after):
+def overlap(rest, frames, window, sums, start, end, done, after):
     """Frames (B, n, W), windowed, added onto rest (B, W - hop) -> done (B, hops, hop), after (B, W - hop).
 
-    done is divided by weight (hops, hop), or (1, hop) for all; after are the sums from hop n on.
+    start: frames before these. end: frames in all; large if they are not known. Row k of sums (K + 1, hop):
+    the first k stretches of the squared window, summed; done is divided by those it holds. after: the sums
+    from hop n on.
     """
     batch, count, size = frames.shape
     hops, hop = done.shape[1:]
@@ -107,9 +109,9 @@ def overlap(rest, frames, window, weight, done, after):
                 for i in range(hop):
                     total[i] += frame[i] * piece[i]
             if h < hops:
-                row = weight[min(h, weight.shape[0] - 1)]
+                upper, lower = sums[min(start + h + 1, parts)], sums[max(0, start + h + 1 - end)]
                 for i in range(hop):
-                    done[b, h, i] = total[i] / row[i]
+                    done[b, h, i] = total[i] / max(upper[i] - lower[i], f32(1e-11))
             if h >= count:
                 after[b, (h - count) * hop : (h - count + 1) * hop] = total
 
@@ -129,9 +131,10 @@ def project(before, consistent, magnitude, ahead, out):
 
 @compiled
 def depthwise_norm(seen, taps, bias, dilation, scale, shift, epsilon, out):
-    """Inputs (B, n + span, C), taps (K, C) -> depthwise convolution, normalised over C: out (B, n, C)."""
+    """Inputs (B, n + span, C), taps (C, K) -> depthwise convolution, normalised over C: out (B, n, C)."""
     channels = seen.shape[2]
     y = np.empty(channels, f32)
+    taps = taps.T.copy()
     for b in range(out.shape[0]):
         for n in range(out.shape[1]):
             for c in range(channels):

@@ -67,7 +67,7 @@ class ConvNeXtBlock(nn.Module):
         seen, state, here = conv.gather(state, x, last)
         if here.shape[-1] == 0:
             return state, here
-        taps, bias = conv.weight[:, 0].T, conv.bias
+        taps, bias = conv.weight[:, 0], conv.bias
         assert bias is not None
         y = cpu.depthwise_norm(seen.transpose(1, 2), taps, bias, conv.dilation[0], self.norm)
         return state, self._pointwise(here, y)

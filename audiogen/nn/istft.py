@@ -66,14 +66,15 @@ class InverseStft(nn.Module):
         rest, end = state.audio, state.position + count
         done = count * self.hop_length + (self.tail if last else 0)
         hops = -(-done // self.hop_length)
-        weight = self._weight(state.position, hops, end if last else None).clamp(min=1e-11)
+        total = end if last else None
         # the transform refuses to do nothing
         frames = torch.fft.irfft(spectrum, self.n_fft) if count else None
         if frames is not None and cpu.takes_loops(frames):
-            out, rest = cpu.overlap(rest, frames, self.window, weight, hops)
+            out, rest = cpu.overlap(rest, frames, self.window, self.sums, state.position, total, hops)
         else:
             audio = rest if frames is None else self._add(rest, frames)
-            out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length) / weight
+            out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length)
+            out = out / self._weight(state.position, hops, total).clamp(min=1e-11)
             rest = audio[:, count * self.hop_length :]
         skip = max(0, self.skip - state.position * self.hop_length)
         return IstftState(rest, end), out.flatten(1)[:, skip:done]
