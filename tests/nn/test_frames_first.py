@@ -24,6 +24,16 @@ def test_a_depthwise_convolution_without_gradients_is_torch_s(frames, dilation):
             assert torch.equal(here, x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("frames", [1, 8, 9, 64, 65])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_of_few_frames_is_torch_s(dtype, frames, bias):
+    layer = StreamConv1d(6, 5, 5, bias=bias).to(dtype)
+    x = torch.randn(2, 6, frames, dtype=dtype)
+    with torch.no_grad():
+        assert torch.allclose(layer(x), F.conv1d(x, layer.weight, layer.bias, padding=2), atol=1e-6)
+
+
 def test_a_block_gives_the_same_with_and_without_gradients_and_leaves_its_input_alone():
     block = ConvNeXtBlock(6, 8, layer_scale=1.0)
     x, condition = torch.randn(2, 2, 6, 30)
