@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.kernels import cpu
 from audiogen.nn.conv import StreamConv1d
 
 
@@ -50,7 +51,8 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x (B, C, N) -> (B, C, N); a condition (B, C, N) is added to what the residual branch sees."""
-        return x + self._pointwise(self.depthwise(x if condition is None else x + condition))
+        y = self.depthwise(x if condition is None else x + condition)
+        return self._pointwise(x, self.norm(y.transpose(1, 2)))
 
     def init_state(self, batch: int) -> Tensor:
         """The zeros before the first input."""
@@ -58,10 +60,21 @@ class ConvNeXtBlock(nn.Module):
 
     def stream(self, state: Tensor, x: Tensor, last: bool = False) -> tuple[Tensor, Tensor]:
         """The next inputs (B, C, n) -> state, the outputs that are complete (B, C, m)."""
-        state, y, here = self.depthwise.stream(state, x, last)
-        return state, here + self._pointwise(y)
+        if not cpu.takes_loops(x):
+            state, y, here = self.depthwise.stream(state, x, last)
+            return state, self._pointwise(here, self.norm(y.transpose(1, 2)))
+        conv = self.depthwise
+        seen, state, here = conv.gather(state, x, last)
+        if here.shape[-1] == 0:
+            return state, here
+        taps, bias = conv.weight[:, 0], conv.bias
+        assert bias is not None
+        y = cpu.depthwise_norm(seen.transpose(1, 2), taps, bias, conv.dilation[0], self.norm)
+        return state, self._pointwise(here, y)
 
-    def _pointwise(self, y: Tensor) -> Tensor:
-        """Everything after the convolution, (B, C, N) -> (B, C, N)."""
-        y = self.contract(F.gelu(self.expand(self.norm(y.transpose(1, 2)))))
-        return (self.scale * y).transpose(1, 2)
+    def _pointwise(self, here: Tensor, y: Tensor) -> Tensor:
+        """The input (B, C, N) and its normalised convolution (B, N, C) -> (B, C, N)."""
+        y = self.contract(F.gelu(self.expand(y)))
+        # frames first in memory without gradients, as the next block wants them
+        out = None if torch.is_grad_enabled() else y
+        return torch.addcmul(here.transpose(1, 2), self.scale, y, out=out).transpose(1, 2)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.kernels import cpu
+
 
 class IstftState(NamedTuple):
     """audio (B, W - hop): windowed sums that later frames add to. position: frames so far."""
@@ -61,17 +63,21 @@ class InverseStft(nn.Module):
     def stream(self, state: IstftState, spectrum: Tensor, last: bool = False) -> tuple[IstftState, Tensor]:
         """The next frames (B, n, W // 2 + 1) -> state, the samples (B, T) that are complete."""
         batch, count, _ = spectrum.shape
-        audio = state.audio
-        if count:  # the transform refuses to do nothing
-            frames = torch.fft.irfft(spectrum, self.n_fft) * self.window
-            audio = self._add(audio, frames)
-        end = state.position + count
+        rest, end = state.audio, state.position + count
         done = count * self.hop_length + (self.tail if last else 0)
         hops = -(-done // self.hop_length)
-        out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length)
-        out = out / self._weight(state.position, hops, end if last else None).clamp(min=1e-11)
+        total = end if last else None
+        # the transform refuses to do nothing
+        frames = torch.fft.irfft(spectrum, self.n_fft) if count else None
+        if frames is not None and cpu.takes_loops(frames):
+            out, rest = cpu.overlap(rest, frames, self.window, self.sums, state.position, total, hops)
+        else:
+            audio = rest if frames is None else self._add(rest, frames)
+            out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length)
+            out = out / self._weight(state.position, hops, total).clamp(min=1e-11)
+            rest = audio[:, count * self.hop_length :]
         skip = max(0, self.skip - state.position * self.hop_length)
-        return IstftState(audio[:, count * self.hop_length :], end), out.flatten(1)[:, skip:done]
+        return IstftState(rest, end), out.flatten(1)[:, skip:done]
 
     def _weight(self, start: int, hops: int, frames: int | None) -> Tensor:
         """Summed squared windows (hops, hop_length) from hop `start` on; frames: their number in all."""
@@ -82,11 +88,14 @@ class InverseStft(nn.Module):
         return weight if frames is None else weight - self.sums[(hop + 1 - frames).clamp(min=0)]
 
     def _add(self, rest: Tensor, frames: Tensor) -> Tensor:
-        """Overlap-add frames (B, n, W) onto the sums (B, W - hop) they begin in -> (B, W + (n - 1) hop)."""
+        """Overlap-add frames (B, n, W), windowed, onto the sums (B, W - hop) they begin in.
+
+        Returns (B, W + (n - 1) hop).
+        """
         batch, count, _ = frames.shape
         parts = frames.view(batch, count, self.overlap, self.hop_length)
         total = F.pad(rest, (0, count * self.hop_length))
         total = total.view(batch, self.overlap - 1 + count, self.hop_length)
-        for k in range(self.overlap):
-            total[:, k : k + count] += parts[:, :, k]
+        for k, window in enumerate(self.window.view(self.overlap, self.hop_length)):
+            total[:, k : k + count].addcmul_(parts[:, :, k], window)
         return total.flatten(1)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.kernels import cpu
 from audiogen.nn.istft import InverseStft, IstftState
 
 
@@ -67,6 +68,8 @@ class PhaseRefinement(nn.Module):
         if count == 0:
             return rest, before, magnitude, before
         consistent = torch.fft.rfft(audio.unfold(1, self.n_fft, self.hop_length) * self.istft.window)
+        if cpu.takes_loops(consistent):
+            return rest, cpu.project(before, consistent, magnitude, self.momentum), magnitude, consistent
         ahead = torch.view_as_real(before).lerp(torch.view_as_real(consistent), 1 + self.momentum)
         # the gradient of a phase grows without bound as its bin vanishes
         scale = magnitude * torch.rsqrt(power(ahead) + 1e-10)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.kernels import cpu
 from audiogen.nn.conv import StreamConv1d
 from audiogen.nn.refinement import power
 
@@ -110,12 +111,11 @@ def pulse_frames(cycles: Tensor, f0: Tensor, slopes: Tensor, length: int, sample
     times = (torch.arange(length, device=f0.device) - length // 2) / sample_rate
     cycles, f0, slopes = (value.float().unsqueeze(-1) for value in (cycles, f0, slopes))
     phase = torch.addcmul(cycles, times, torch.addcmul(f0, slopes, times, value=0.5))
-    phase = math.pi * (phase - phase.round())
+    # the kernel is even, and its limit at 0 is reached far above the smallest phase
+    phase = phase.sub_(phase.round()).abs_().mul_(math.pi).clamp_(min=1e-6)
     harmonics = torch.floor(0.5 * sample_rate / f0)
-    half = torch.sin(phase)
-    close = half.abs() < 3e-5
-    kernel = torch.sin((2 * harmonics + 1) * phase) / (2 * half.masked_fill(close, 1.0)) - 0.5
-    return torch.where(close, harmonics, kernel) * torch.sqrt(2 / harmonics)
+    kernel = torch.sin((2 * harmonics + 1) * phase).div_(torch.sin(phase))
+    return kernel.sub_(1).mul_(torch.rsqrt(2 * harmonics))
 
 
 class SourceState(NamedTuple):
@@ -167,19 +167,34 @@ class Source(nn.Module):
 
         log_noise (B, n, W // 2 + 1): how loud the noise is beside the pulses, bin by bin.
         """
-        count = log_noise.shape[1]
-        if count == 0:  # the transform refuses to do nothing
+        if log_noise.shape[1] == 0:  # the transform refuses to do nothing
             return state, torch.zeros_like(log_noise, dtype=self.noise.dtype)
+        state, cycles, f0, slopes, noise = self._next(state, log_noise.shape[1])
+        return state, self.turns(cycles, f0, slopes, noise, log_noise)
+
+    def voice(self, state: SourceState, head: Tensor, log_max: float) -> tuple[SourceState, Tensor, Tensor]:
+        """`phases` and what they turn in one: state, magnitude, spectrum (B, n, W // 2 + 1) by `cpu.voice`.
+
+        head (B, n, 3 (W // 2 + 1)), n > 0: logarithms of magnitudes, phases beside the source's, log_noise.
+        """
+        state, cycles, f0, slopes, noise = self._next(state, head.shape[1])
+        frames = cpu.pulses(cycles, f0, slopes, self.window, self.sample_rate)
+        return state, *cpu.voice(head, torch.fft.rfft(frames), noise, log_max, LOUDEST)
+
+    def _next(self, state: SourceState, count: int) -> tuple[SourceState, Tensor, Tensor, Tensor, Tensor]:
+        """The next frames: state, cycles, F0 and slopes (B, count), the noise's spectrum (count, F)."""
         f0 = state.f0[:, :count]
         phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
-        index = (state.position + torch.arange(count, device=f0.device)) % len(self.noise)
-        turns = self.turns(cycles, f0, slopes, self.noise[index], log_noise)
-        return SourceState(state.tracker, state.f0[:, count:], phase, state.position + count), turns
+        start = state.position % len(self.noise)
+        noise = self.noise[start : start + count]
+        if len(noise) < count:
+            noise = self.noise[(start + torch.arange(count, device=f0.device)) % len(self.noise)]
+        state = SourceState(state.tracker, state.f0[:, count:], phase, state.position + count)
+        return state, cycles, f0, slopes, noise
 
     def turns(self, cycles: Tensor, f0: Tensor, slopes: Tensor, noise: Tensor, log_noise: Tensor) -> Tensor:
         """The unit numbers of `phases` from where the pulses are, (B, n) each, and the noise's spectrum."""
-        frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate)
-        pulses = torch.view_as_real(torch.fft.rfft(frames * self.window))
-        loudness = log_noise.clamp(max=LOUDEST).exp().unsqueeze(-1)
-        mixed = torch.addcmul(pulses, loudness, torch.view_as_real(noise))
-        return torch.view_as_complex(mixed * torch.rsqrt(power(mixed) + 1e-8).unsqueeze(-1))
+        frames = pulse_frames(cycles, f0, slopes, self.n_fft, self.sample_rate) * self.window
+        loudness = log_noise.clamp(max=LOUDEST).exp()
+        mixed = torch.fft.rfft(frames) + noise * loudness
+        return mixed * torch.rsqrt(power(torch.view_as_real(mixed)) + 1e-8)
