@@ -52,8 +52,8 @@ class Timing:
 class Ours:
     """A released model as `audiogen tts` runs it, one sentence at a time."""
 
-    def __init__(self, model: str, steps: int | None) -> None:
-        self.system = hub.load(model)
+    def __init__(self, model: str, steps: int | None, *, compiled: bool = False) -> None:
+        self.system = hub.load(model, compiled=compiled)
         self.steps = check_steps(self.system, steps)
         self.front_end = TextFrontEnd(self.system.language)
 
@@ -235,6 +235,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cold-runs", type=int, default=3, help="new processes; 0: none, and no memory")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
+        "--compile", action="store_true", help="as `audiogen tts --compile`, in the race alone"
+    )
+    parser.add_argument(
         "--peers", help="folder with Matcha-TTS and vocos, if they are not in the environment"
     )
     parser.add_argument("--out", type=Path, default=HERE / "results" / "speed_tts.json")
@@ -247,14 +250,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     texts = [line.split("|")[1] for line in args.sentences.read_text(encoding="utf-8").splitlines()[1:]]
     warm_up, sentences = texts[: args.warm_up], texts[args.warm_up : args.warm_up + args.limit]
-    ours = Ours(args.model, args.steps)
+    ours = Ours(args.model, args.steps, compiled=args.compile)
     theirs, names = None, ()
     try:
         theirs, names = Theirs(args.peers), ("matcha-tts", "vocos")
     except ImportError as error:
         print(error, file=sys.stderr)
     result: dict[str, Any] = {"context": context(args.model, ours.steps, names)}
-    result["context"] |= {"sentences": len(sentences), "runs": args.runs}
+    result["context"] |= {"sentences": len(sentences), "runs": args.runs, "compiled": args.compile}
     laps = race(sentences, warm_up, ours, theirs, args.runs)
     result["warm"] = {name: summary(timings) for name, timings in laps.items()}
     if theirs:

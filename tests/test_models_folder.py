@@ -73,6 +73,14 @@ def test_the_voice_is_neither_silent_nor_clipped(voice):
     assert float(steps[-80:].max()) < 0.05
 
 
+def test_a_compiled_voice_says_the_same(voice):
+    text = "Please hold the line."
+    plain, compiled = (one.synthesize(text).wav for one in (voice, audiogen.load("prodiff", compiled=True)))
+    assert plain.shape == compiled.shape
+    error = (plain - compiled).square().mean() / plain.square().mean()
+    assert 0 < float(error) < 1e-6  # other loops, the same audio to rounding
+
+
 def test_the_vocoder_copies_speech(voice):
     wav = voice.synthesize("Please enter the number of the person you would like to reach.").wav
     mel = mel_spectrogram(wav, voice.mel_spec)

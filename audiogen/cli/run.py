@@ -61,6 +61,7 @@ class Request:
     options: SpeechOptions
     device: str
     threads: int | None
+    compiled: bool
     batch_size: int
     stream: bool
     fail_fast: bool
@@ -158,7 +159,7 @@ def load_voice(request: Request) -> tuple[SpeechSystem, FrontEnd]:
     front_end = TextFrontEnd(request.language, request.lexicon) if request.language else None
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    system = hub.load(request.model, request.device, request.vocoder)
+    system = hub.load(request.model, request.device, request.vocoder, compiled=request.compiled)
     if not hasattr(system, "synthesize_sentences"):
         raise weights.UnknownModel(
             f"model {request.model!r} does not speak; use a text-to-speech model such as prodiff"

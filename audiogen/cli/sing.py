@@ -121,6 +121,7 @@ def sing(
         options=SpeechOptions(steps),
         device=device,
         threads=threads,
+        compiled=False,
         batch_size=batch_size,
         stream=False,
         fail_fast=fail_fast,

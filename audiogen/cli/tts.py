@@ -108,6 +108,14 @@ def tts(
             rich_help_panel=MACHINE,
         ),
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the vocoder's loops for the CPU: pays off in long runs.",
+            rich_help_panel=MACHINE,
+        ),
+    ] = False,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -156,6 +164,7 @@ def tts(
         options=SpeechOptions(steps, speed, pitch, energy),
         device=device,
         threads=threads,
+        compiled=compiled,
         batch_size=batch_size,
         stream=stream,
         fail_fast=fail_fast,
