@@ -27,6 +27,7 @@ FILES = (
     "docs/sampling.md",
     "models/README.md",
     "docs/vocoders.md",
+    "docs/comospeech.md",
     *(f"models/{name}/README.md" for name in (*VOICES, *VOCODERS)),
 )
 
@@ -117,6 +118,27 @@ def decoder() -> str:
     teacher, student = (count_of(context[f"{role}_steps"], "step") for role in ("teacher", "student"))
     head = ["utterance s", f"teacher, {teacher}, ms/s", f"student, {student}, ms/s", "ratio"]
     note = f"Decoder alone, batch 1, median of {context['runs']} runs in turns. Machine: {machine(context)}."
+    return "\n\n".join([table(head, rows), note])
+
+
+def alignment() -> str:
+    """The alignment search beside a plain loop."""
+    found = results("speed_alignment")
+    names = ("compiled", "vectorised", "plain loop")
+    rows = [
+        [
+            size,
+            *(f"{row[name]['ms']:.1f}" for name in names),
+            f"{row['plain loop']['times_as_long']:.0f}x",
+        ]
+        for size, row in found["searches"].items()
+    ]
+    head = ["batch x tokens x frames", *(f"{name} ms" for name in names), "plain loop / compiled"]
+    compiling, cached = (found["first_call_seconds"][key]["first_call"] for key in ("compiling", "from disk"))
+    note = (
+        f"Medians of {found['context']['runs']} runs in turns. The first call on a machine compiles for "
+        f"{compiling:.1f} s, later processes read it in {cached:.1f} s. Machine: {machine(found['context'])}."
+    )
     return "\n\n".join([table(head, rows), note])
 
 
@@ -372,6 +394,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "comospeech speed": partial(speed, "speed_tts_comospeech"),
     "comospeech quality": partial(quality, "quality_comospeech"),
     "comospeech decoder": decoder,
+    "alignment speed": alignment,
     "vocoder": vocoder,
     "vocoder speed": vocoder_speed,
     "vocoder parity": vocoder_parity,
