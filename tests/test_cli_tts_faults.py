@@ -203,7 +203,7 @@ def test_closed_pipe_of_a_real_process_leaves_no_trace(tmp_path):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); from fake_system import FakeSpeech, front_end\n"
         "from audiogen import hub; from audiogen.cli import main, run\n"
-        "run.TextFrontEnd = lambda *_: front_end; hub.load = lambda *_: FakeSpeech()\n"
+        "run.TextFrontEnd = lambda *_: front_end; hub.load = lambda *_, **__: FakeSpeech()\n"
         "hub.provenance = lambda *_: {}\n"
         "sys.exit(main(['tts', '/'.join(['abcdefghij'] * 300), '-o', '-', '--quiet', '--batch-size', '1']))"
     )

@@ -133,6 +133,8 @@ class CoMoSpeech(AcousticModel):
         key, hparams, state = read_weights(name)
         if key != self.key:
             raise ValueError(f"init_from: {name} holds a {key}; fine-tuning needs a {self.key}")
+        if hparams["prior"] != self.prior:
+            raise ValueError(f"init_from: {name} has the prior {hparams['prior']!r}, not {self.prior!r}")
         old = list(hparams["speakers"])
         rows = [old.index(speaker) if speaker in old else 0 for speaker in self.speakers]
         state["speaker.weight"] = state["speaker.weight"][rows]

@@ -156,6 +156,8 @@ def test_fine_tuning_begins_from_a_released_voice_and_gives_one_step(teacher, pr
 def test_fine_tuning_from_what_does_not_fit_is_refused(teacher):
     with pytest.raises(ValueError, match="other sizes"):
         CoMoSpeech(init_from=str(teacher), channels=32)
+    with pytest.raises(ValueError, match="has the prior 'zero', not 'residual'"):
+        CoMoSpeech(init_from=str(teacher), channels=48, prior="residual")
     with pytest.raises(ValueError, match="holds a prodiff"):
         CoMoSpeech(init_from="prodiff")
     with pytest.raises(ValueError, match="unknown model 'nobody'"):
