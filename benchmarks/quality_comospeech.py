@@ -9,6 +9,7 @@ The lists and measures of `quality_tts.py`. Conditions: the teacher at 50 and 4 
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from quality_tts import draw, measure
 
 from audiogen import hub
+from audiogen.files import write_text
 from audiogen.metrics.evaluation import Condition, copy_synthesis, read_manifest, recording, speech
 from audiogen.report import machine_context
 from audiogen.text.frontend import TextFrontEnd
@@ -51,6 +53,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--everyday", type=Path, default=HERE / "everyday_sentences.csv")
     parser.add_argument("--unseen", type=Path, default=HERE / "unseen_sentences.csv")
     parser.add_argument("--heldout", type=Path, default=HERE.parent / "data" / "ivr" / "heldout.csv")
+    parser.add_argument(
+        "--lists", default="everyday,unseen,heldout", help="which to measure; the file keeps the others"
+    )
     parser.add_argument("--limit", type=int, help="use only the first items of each list")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -65,13 +70,17 @@ def main() -> None:
     args = parse()
     torch.set_num_threads(args.threads)
     sources = conditions(args.model, args.prodiff, args.seed)
-    lists = {"everyday": args.everyday, "unseen": args.unseen, "heldout": args.heldout}
-    items = {name: read_manifest(path)[: args.limit] for name, path in lists.items()}
+    items = {name: read_manifest(getattr(args, name))[: args.limit] for name in args.lists.split(",")}
     origin = {key: Path(value).name for key, value in hub.provenance(args.model).items()}
-    content: dict[str, Any] = {"context": {**machine_context(), **origin, "seed": args.seed}}
-    measure(items, sources, args.seed, content, args.out)
+    context = {**machine_context(), **origin, "seed": args.seed}
+    found: dict[str, Any] = {}
+    measure(items, sources, args.seed, found)
+    # only now: another process may have measured other lists meanwhile
+    content = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    write_text(args.out, json.dumps({**content, "context": context, **found}, indent=1) + "\n")
     shown = [source for source in sources if not source.name.startswith(("copy", "teacher, 4", "student, 4"))]
-    draw(items["heldout"], shown, args.pictures, args.picture_dir)
+    if "heldout" in items:
+        draw(items["heldout"], shown, args.pictures, args.picture_dir)
 
 
 if __name__ == "__main__":

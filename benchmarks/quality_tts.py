@@ -99,15 +99,12 @@ def measure(
     sources: list[Condition],
     seed: int,
     content: dict[str, Any],
-    path: Path,
 ) -> None:
-    """Measure every list, print its table, and save all beside `content`."""
+    """Measure every list, print its table, and put its account into `content`."""
     for name, listed in lists.items():
         result = run(listed, sources, seed)
         show(table(result, name))
         content[name] = account(result)
-    path.parent.mkdir(exist_ok=True)
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def draw(items: Sequence[EvalItem], chosen: Sequence[Condition], count: int, folder: Path) -> None:
@@ -145,7 +142,9 @@ def main() -> None:
     items = {name: read_manifest(path)[: args.limit] for name, path in lists.items()}
     origin = {key: Path(value).name for key, value in hub.provenance(args.model).items()}
     content: dict[str, Any] = {"context": {**machine_context(), **origin, "seed": args.seed}}
-    measure(items, sources, args.seed, content, args.out)
+    measure(items, sources, args.seed, content)
+    args.out.parent.mkdir(exist_ok=True)
+    write_text(args.out, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     chosen = [source for source in sources if source.name != "copy by Griffin-Lim"]
     draw(items["heldout"], chosen, args.pictures, args.picture_dir)
 

@@ -67,9 +67,9 @@ class CoMoSpeech(AcousticModel):
     steps there is no student. A system that has both trains them together, the student by consistency
     training without a teacher; `comospeech_distill` trains it from the teacher. alignment: "search", or
     "given" for the data's own durations. sigma_mean, sigma_std: of the log noise level in training.
-    diagonal_steps: training steps over which a prior for even durations fades. init_from: weights of a
-    released CoMoSpeech to begin from, whose speakers may be others. encoder, denoiser: arguments of
-    `TextEncoder` and DENOISERS[denoiser_type].
+    temperature: of all noise that is drawn in sampling. diagonal_steps: training steps over which a prior
+    for even durations fades. init_from: weights of a released CoMoSpeech to begin from, whose speakers
+    may be others. encoder, denoiser: arguments of `TextEncoder` and DENOISERS[denoiser_type].
     """
 
     key = "comospeech"
@@ -283,12 +283,12 @@ class CoMoSpeech(AcousticModel):
             ("student", student_plan) if num_steps in self.student_steps else ("teacher", teacher_plan)
         )
         noise, mask = ItemNoise(seeds, device=condition.frames.device), condition.mask
-        start = noise.start(self.mel_spec.n_mels, mask.shape[-1]) * self.temperature
-        start = SIGMA_MAX * self.shift(start, condition) * mask
+        start = noise.start(self.mel_spec.n_mels, mask.shape[-1])
+        start = SIGMA_MAX * self.shift(self.temperature * start, condition) * mask
         denoise = self.denoiser(self.denoisers[role], condition)
 
         def drawn(row: int, x: Tensor) -> Tensor:
-            return self.shift(noise(row, x), condition) * mask
+            return self.shift(self.temperature * noise(row, x), condition) * mask
 
         sampled = run(plan(num_steps), denoise, start, noise=drawn)
         return sampled + self.guess(condition) * mask if self.prior == "residual" else sampled
