@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from audiogen.cli import NOTHING_TO_DO
-
-SOUND, OUTPUT, MACHINE = "How it sounds", "Where it goes", "How it runs"
+from audiogen.cli import NOTHING_TO_DO, options
+from audiogen.cli.options import MACHINE, OUTPUT, SOUND
 
 
 def enhance(
@@ -47,12 +46,7 @@ def enhance(
             help="wav, flac, mp3 or ogg; default: FLAC stays FLAC, all else is WAV.", rich_help_panel=OUTPUT
         ),
     ] = None,
-    skip_existing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-existing", help="Leave files alone that are there already.", rich_help_panel=OUTPUT
-        ),
-    ] = False,
+    skip_existing: options.SkipExisting = False,
     report: Annotated[
         Path | None,
         typer.Option(help="JSON file for the timings and scores of the run.", rich_help_panel=OUTPUT),
@@ -66,9 +60,7 @@ def enhance(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name of a model, or path of its weights.", rich_help_panel=SOUND)
-    ] = "storm",
+    model: options.Model = "storm",
     quality: Annotated[
         str,
         typer.Option(help="fast, balanced or best: a preset of the model.", rich_help_panel=SOUND),
@@ -94,28 +86,13 @@ def enhance(
             min=1.0, help="Length of the pieces in which a recording is worked on.", rich_help_panel=MACHINE
         ),
     ] = 10.0,
-    device: Annotated[
-        str,
-        typer.Option(help="auto, cpu, cuda, cuda:1 ...", envvar="AUDIOGEN_DEVICE", rich_help_panel=MACHINE),
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="CPU threads; default: torch's choice.",
-            envvar="AUDIOGEN_THREADS",
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad recording.", rich_help_panel=MACHINE)
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Errors and warnings only.", rich_help_panel=MACHINE)
-    ] = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MACHINE)
-    ] = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
     """Take the noise out of recordings of speech.
 

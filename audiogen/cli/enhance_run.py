@@ -17,7 +17,7 @@ from audiogen.audio import Audio, AudioReader, audio_format
 from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.enhance_jobs import find_jobs, references
 from audiogen.cli.jobs import STDOUT, Job, UsageError
-from audiogen.cli.output import Sink, check_folder, open_sink
+from audiogen.cli.output import Sink, attempt, check_folder, open_sink
 from audiogen.cli.run import progress_bar
 from audiogen.enhancement import Chunking, EnhancementSystem, EnhanceOptions, check_options, enhance_blocks
 from audiogen.metrics.enhancement import SCORES, compare, finite, means, read_pair, require_scorers
@@ -195,8 +195,8 @@ class EnhanceSession:
         """Write one job's recording -> its cost, and its error unless it is a closed pipe."""
         item = EnhancedItem(job.item.id, nfe=self.system.nfe(self.request.options))
         timer = StageTimer(getattr(self.system, "device", "cpu"))
-        failure: Exception | None = None
-        try:
+
+        def work() -> None:
             if job.error is not None:
                 raise job.error
             self._write(job, item, timer)
@@ -205,12 +205,8 @@ class EnhanceSession:
                     "before": compare(*read_pair(Path(job.item.text), reference)),
                     "after": compare(*read_pair(job.out, reference)),
                 }
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # one bad recording does not end the run
-            failure = error
-            told = isinstance(error, (ValueError, OSError))
-            item.error = str(error) if told else f"{type(error).__name__}: {error}"
+
+        failure = attempt(item, work)
         item.add(timer.seconds)
         return item, failure
 

@@ -1,4 +1,4 @@
-"""Where `audiogen tts` writes: audio files, standard output, timestamps."""
+"""Where a run writes, audio files, standard output, timestamps, and what it does when an item fails."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import struct
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from audiogen.audio import Timing
+    from audiogen.report import ItemReport
 
 UNKNOWN_LENGTH = 0xFFFFFFFF
 TIMESTAMP_FORMATS = ("json", "srt")
@@ -134,3 +135,16 @@ def _clock(seconds: float) -> str:
     milliseconds = round(1000 * seconds)
     minutes, milliseconds = divmod(milliseconds, 60000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}"
+
+
+def attempt(item: ItemReport, work: Callable[[], None]) -> Exception | None:
+    """Do the work of one item -> its error, noted in the item. Raises BrokenPipeError alone."""
+    try:
+        work()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        told = isinstance(error, (ValueError, OSError))
+        item.error = str(error) if told else f"{type(error).__name__}: {error}"
+        return error
+    return None

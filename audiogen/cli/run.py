@@ -28,6 +28,7 @@ from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.jobs import STDIN, STDOUT, Defaults, Job, UsageError, place, read_jobs
 from audiogen.cli.output import (
     Sink,
+    attempt,
     check_folder,
     check_timestamps,
     open_sink,
@@ -244,19 +245,15 @@ class Session:
         """Write one job's pieces as they come -> its cost, and its error unless it is a closed pipe."""
         item = ItemReport(job.item.id, nfe=check_steps(self.system, self.request.options.num_steps))
         timer = StageTimer()
-        failure = None
-        try:
+
+        def work() -> None:
             timings = self._write(job, pieces, item, timer)
             if self.request.timestamps is not None:
                 path = timestamps_path(self.request.timestamps, job)
                 with timer.stage("io"):
                     write_timestamps(path, timings, item.audio_seconds)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # one bad item does not end the run
-            failure = error
-            told = isinstance(error, (ValueError, OSError))
-            item.error = str(error) if told else f"{type(error).__name__}: {error}"
+
+        failure = attempt(item, work)
         item.add(timer.seconds)
         return item, failure
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-SOUND, OUTPUT, MACHINE = "How it sounds", "Where it goes", "How it runs"
+from audiogen.cli import options
+from audiogen.cli.options import MACHINE, OUTPUT, SOUND
 
 
 def sing(
@@ -34,61 +35,31 @@ def sing(
         str | None,
         typer.Option(help="wav, flac, mp3, ogg or pcm; default: by the file's name.", rich_help_panel=OUTPUT),
     ] = None,
-    timestamps: Annotated[
-        str | None,
-        typer.Option(
-            help="When each phone and word is heard: json or srt beside the audio, or FILE.json, FILE.srt.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="JSON file for the timings of the run.", rich_help_panel=OUTPUT)
-    ] = None,
+    timestamps: options.Timestamps = None,
+    report: options.Report = None,
     model: Annotated[
         str | None,
         typer.Option(help="Path of a trained singing model; none ships.", rich_help_panel=SOUND),
     ] = None,
-    vocoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Another vocoder than the model's: name, path or griffin-lim.", rich_help_panel=SOUND
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampler steps; default: the model's.", rich_help_panel=SOUND)
-    ] = None,
+    vocoder: options.Vocoder = None,
+    steps: options.Steps = None,
     seed: Annotated[
         int,
         typer.Option(help="Hashed with each score's name and phrase.", rich_help_panel=SOUND),
     ] = 0,
-    speaker: Annotated[str, typer.Option(help="Name or number of the voice.", rich_help_panel=SOUND)] = "0",
+    speaker: options.Speaker = "0",
     transpose: Annotated[int, typer.Option(help="Semitones up or down.", rich_help_panel=SOUND)] = 0,
-    speed: Annotated[float, typer.Option(help="2 is twice as fast; 0.25 to 4.", rich_help_panel=SOUND)] = 1.0,
-    device: Annotated[
-        str,
-        typer.Option(help="auto, cpu, cuda, cuda:1 ...", envvar="AUDIOGEN_DEVICE", rich_help_panel=MACHINE),
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="CPU threads; default: torch's choice.",
-            envvar="AUDIOGEN_THREADS",
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
+    speed: options.Speed = 1.0,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Phrases sung together.", rich_help_panel=MACHINE)
     ] = 8,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad score.", rich_help_panel=MACHINE)
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Errors and warnings only.", rich_help_panel=MACHINE)
-    ] = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MACHINE)
-    ] = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
     """Sing scores: melodies with lyrics, as MusicXML or JSON (see docs/singing.md).
 

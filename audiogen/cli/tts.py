@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from audiogen.cli import NOTHING_TO_DO
+from audiogen.cli import NOTHING_TO_DO, options
+from audiogen.cli.options import MACHINE, OUTPUT, SOUND
 
-TEXT, SOUND, OUTPUT, MACHINE = "What to speak", "How it sounds", "Where it goes", "How it runs"
+TEXT = "What to speak"
 
 
 def tts(
@@ -57,57 +58,24 @@ def tts(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    skip_existing: Annotated[
-        bool,
-        typer.Option(
-            "--skip-existing", help="Leave files alone that are there already.", rich_help_panel=OUTPUT
-        ),
-    ] = False,
-    timestamps: Annotated[
-        str | None,
-        typer.Option(
-            help="When each phone and word is heard: json or srt beside the audio, or FILE.json, FILE.srt.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="JSON file for the timings of the run.", rich_help_panel=OUTPUT)
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="Name of a model, or path of its weights.", rich_help_panel=SOUND)
-    ] = "prodiff",
-    vocoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Another vocoder than the model's: name, path or griffin-lim.", rich_help_panel=SOUND
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampler steps; default: the model's.", rich_help_panel=SOUND)
-    ] = None,
+    skip_existing: options.SkipExisting = False,
+    timestamps: options.Timestamps = None,
+    report: options.Report = None,
+    model: options.Model = "prodiff",
+    vocoder: options.Vocoder = None,
+    steps: options.Steps = None,
     seed: Annotated[
         int,
         typer.Option(
             help="Hashed with each item's id: an item sounds the same in any batch.", rich_help_panel=SOUND
         ),
     ] = 0,
-    speaker: Annotated[str, typer.Option(help="Name or number of the voice.", rich_help_panel=SOUND)] = "0",
-    speed: Annotated[float, typer.Option(help="2 is twice as fast; 0.25 to 4.", rich_help_panel=SOUND)] = 1.0,
+    speaker: options.Speaker = "0",
+    speed: options.Speed = 1.0,
     pitch: Annotated[float, typer.Option(help="Semitones up or down.", rich_help_panel=SOUND)] = 0.0,
     energy: Annotated[float, typer.Option(help="dB up or down.", rich_help_panel=SOUND)] = 0.0,
-    device: Annotated[
-        str,
-        typer.Option(help="auto, cpu, cuda, cuda:1 ...", envvar="AUDIOGEN_DEVICE", rich_help_panel=MACHINE),
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="CPU threads; default: torch's choice.",
-            envvar="AUDIOGEN_THREADS",
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     compiled: Annotated[
         bool,
         typer.Option(
@@ -125,12 +93,8 @@ def tts(
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad item.", rich_help_panel=MACHINE)
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Errors and warnings only.", rich_help_panel=MACHINE)
-    ] = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MACHINE)
-    ] = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
     """Speak a text, or every line of a manifest.
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-OUTPUT, MACHINE = "Where it goes", "How it runs"
+from audiogen.cli import options
+from audiogen.cli.options import MACHINE, OUTPUT
 
 
 def vocode(
@@ -36,9 +37,7 @@ def vocode(
         str | None,
         typer.Option(help="wav, flac, mp3 or ogg; default: by the file's name.", rich_help_panel=OUTPUT),
     ] = None,
-    report: Annotated[
-        Path | None, typer.Option(help="JSON file for the timings of the run.", rich_help_panel=OUTPUT)
-    ] = None,
+    report: options.Report = None,
     model: Annotated[
         str, typer.Option(help="Name of a vocoder, path of its weights, or griffin-lim.")
     ] = "vocos-16k",
@@ -48,28 +47,15 @@ def vocode(
             "--stream", help="Decode piece by piece, in memory that does not grow.", rich_help_panel=MACHINE
         ),
     ] = False,
-    device: Annotated[
-        str,
-        typer.Option(help="auto, cpu, cuda, cuda:1 ...", envvar="AUDIOGEN_DEVICE", rich_help_panel=MACHINE),
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="CPU threads; default: torch's choice.",
-            envvar="AUDIOGEN_THREADS",
-            rich_help_panel=MACHINE,
-        ),
-    ] = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first bad input.", rich_help_panel=MACHINE)
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=MACHINE)
     ] = False,
-    no_progress: Annotated[
-        bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MACHINE)
-    ] = False,
+    no_progress: options.NoProgress = False,
 ) -> None:
     """Turn mels into audio, or recordings into what the vocoder makes of their mels (copy-synthesis).
 

@@ -19,7 +19,7 @@ from audiogen import hub
 from audiogen.audio import Audio, audio_format, read_audio
 from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.jobs import STDOUT, Job, UsageError, place
-from audiogen.cli.output import Sink, check_folder, open_sink
+from audiogen.cli.output import Sink, attempt, check_folder, open_sink
 from audiogen.cli.run import progress_bar
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
 from audiogen.spectral import MelSpec, mel_chunks
@@ -139,15 +139,8 @@ class VocodeSession:
 
     def _deliver(self, job: Job) -> tuple[ItemReport, Exception | None]:
         """Write the audio of one job -> its cost, and its error unless it is a closed pipe."""
-        item, timer, failure = ItemReport(job.item.id), StageTimer(_device(self.vocoder)), None
-        try:
-            self._write(job, item, timer)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # one bad input does not end the run
-            failure = error
-            told = isinstance(error, (ValueError, OSError))
-            item.error = str(error) if told else f"{type(error).__name__}: {error}"
+        item, timer = ItemReport(job.item.id), StageTimer(_device(self.vocoder))
+        failure = attempt(item, lambda: self._write(job, item, timer))
         item.add(timer.seconds)
         return item, failure
 
