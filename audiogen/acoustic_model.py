@@ -94,10 +94,15 @@ class AcousticModel(L.LightningModule):
     def sample(self, condition: Condition, seeds: Sequence[int], num_steps: int) -> Tensor:
         """Standardised mel (B, n_mels, N) from each item's own noise."""
 
+    def further_inputs(self, batch: Mapping[str, Any]) -> Tensor | None:
+        """What the modules of `add_inputs` make of a batch, added to the embeddings: (B, S, C) or None."""
+        return None
+
     def hidden(self, batch: Mapping[str, Any]) -> Tensor:
         """Tokens of a batch to hidden states (B, C, S) that know their speaker."""
         mask: Tensor = batch["token_mask"]
-        hidden = self.encoder(batch["tokens"], batch["stress"], batch["long"], mask)
+        more = self.further_inputs(batch)
+        hidden = self.encoder(batch["tokens"], batch["stress"], batch["long"], mask, more)
         return (hidden + self.speaker(batch["speaker"])[:, :, None]) * mask
 
     def standardise(self, mel: Tensor) -> Tensor:

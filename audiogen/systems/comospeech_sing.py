@@ -38,16 +38,14 @@ class CoMoSpeechSing(CoMoSpeech):
         """See `AcousticModel`."""
         self.notes = NoteEncoder(channels)
 
-    def hidden(self, batch: Mapping[str, Any]) -> Tensor:
+    def further_inputs(self, batch: Mapping[str, Any]) -> Tensor:
         """See `AcousticModel`. Raises DataError for a batch of speech."""
         if "note" not in batch:
             raise DataError(
                 "this data has no notes, which a singing model needs; use `audiogen prepare opencpop`"
             )
-        mask: Tensor = batch["token_mask"]
-        sung = self.notes(batch["note"].long(), batch["note_seconds"], batch["slur"].long())
-        hidden = self.encoder(batch["tokens"], batch["stress"], batch["long"], mask, sung)
-        return (hidden + self.speaker(batch["speaker"])[:, :, None]) * mask
+        sung: Tensor = self.notes(batch["note"].long(), batch["note_seconds"], batch["slur"].long())
+        return sung
 
     def token_batch(self, sentence: Sentence, speaker: int) -> dict[str, Tensor]:
         """See `AcousticModel`. Raises ValueError for a sentence to speak."""
