@@ -34,9 +34,7 @@ class ConvMixer(nn.Module):
 
     def __init__(self, channels: int, heads: int, kernel_size: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv1d(
-            channels, channels, kernel_size, padding=kernel_size // 2, groups=channels
-        )
+        self.depthwise = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -111,7 +109,7 @@ class DiT(nn.Module):
     """A stack of blocks, of which each knows a voice and a style, and the time if it is told.
 
     hidden: of the feed-forward parts. style, speaker: sizes of style and speaker vectors. mixer: "conv", of
-    kernel_size, or "attention". reading: see `Reading`. Raises ValueError for another mixer.
+    kernel_size, or "attention". reading: see `Reading`. Raises ValueError for another mixer and for no blocks.
     """
 
     def __init__(
@@ -129,6 +127,8 @@ class DiT(nn.Module):
         super().__init__()
         if mixer not in MIXERS:
             raise ValueError(f"unknown mixer {mixer!r}; use one of {', '.join(MIXERS)}")
+        if blocks < 1:
+            raise ValueError(f"a stack needs at least one block, got {blocks}")
         self.blocks = nn.ModuleList(
             Block(channels, heads, hidden, style, speaker, mixer, kernel_size, reading) for _ in range(blocks)
         )

@@ -115,11 +115,12 @@ class DualAttention(nn.Module):
     ) -> Tensor:
         """x (B, N, C) with keys and values of both references -> (B, N, C).
 
-        masks: True at real keys, (B, M') and (B, J). shares: what each item takes of the two, (B,), 0 to be
+        masks: True at real frames (B, M) and vectors (B, J). shares: what each item takes of the two, (B,), 0 to be
         without a reference. places: of x in the style clip, in frames, (B, N).
         """
         query = self.norms["query"](split_heads(self.query(x), self.heads))
-        heard = F.scaled_dot_product_attention(query, *timbre, attn_mask=masks[0][:, None, None])
+        with_token = F.pad(masks[0], (0, timbre[0].shape[2] - masks[0].shape[1]), value=True)
+        heard = F.scaled_dot_product_attention(query, *timbre, attn_mask=with_token[:, None, None])
         placed = rotate(query, places)
         felt = F.scaled_dot_product_attention(placed, *style, attn_mask=masks[1][:, None, None])
         gate = torch.tanh(self.alpha)[None, :, None, None] * shares[1][:, None, None, None]

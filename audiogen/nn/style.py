@@ -67,6 +67,7 @@ class StyleEncoder(nn.Module):
 
     def __init__(self, inputs: int, channels: int = 64, blocks: int = 2, neck: int = 8) -> None:
         super().__init__()
+        self.channels, self.neck = channels, neck
         self.stem = nn.Conv1d(inputs, channels, 3, padding=1)
         self.blocks = nn.ModuleList(ConvNeXtBlock(channels, 2 * channels, 5) for _ in range(blocks))
         self.narrow = nn.Linear(channels, neck)

@@ -6,6 +6,7 @@ SYSTEMS = {
     "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
     "comospeech_sing": "audiogen.systems.comospeech_sing:CoMoSpeechSing",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
+    "stablevc": "audiogen.systems.stablevc:StableVC",
     "storm": "audiogen.systems.storm:StoRM",
     "vocoder": "audiogen.systems.vocoder:Vocoder",
 }
