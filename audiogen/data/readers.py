@@ -185,7 +185,7 @@ def _copy(path: Path) -> str:
     """A copy of the file in a temporary folder that lasts as long as the process."""
     folder = tempfile.TemporaryDirectory()
     _KEPT.append(folder)
-    return shutil.copy(path, Path(folder.name) / path.name)
+    return str(shutil.copy(path, folder.name))
 
 
 _KEPT: list[tempfile.TemporaryDirectory[str]] = []
