@@ -106,7 +106,7 @@ def voices(
 
 def _recorded(clips: list[Clip], minutes: float, seed: int) -> list[Voice]:
     """Recorded voices, of which the same prompts are kept for testing."""
-    from audiogen.data.voices import by_voice, recorded_voice, held_out_names
+    from audiogen.data.voices import by_voice, held_out_names, recorded_voice
     from audiogen.spectral import MelSpec
 
     tests, rate = held_out_names(clips, seed), MelSpec().sample_rate
