@@ -36,13 +36,14 @@ F0_RANGE_HZ: Final = (60.0, 500.0)
 FEW: Final = 2000  # texts that are compared with one another
 UNKNOWN: Final = -1  # the phone of a frame of which nothing is known
 FLITE: Final = ("flite:awb", "flite:kal16", "flite:rms", "flite:slt")
+# far apart to a speaker encoder, and voiced: chosen greedily among espeak-ng's variants
 ESPEAK: Final = (
-    *(f"espeak:en-us+{v}" for v in ("f1", "f2@60", "f4", "Annie", "linda", "steph@65", "m1", "m2@40")),
-    *(f"espeak:en-us+{v}" for v in ("m4@35", "m5", "m7@45", "Andy", "Michael", "klatt", "klatt3@30")),
-    *(f"espeak:en-gb-x-rp+{v}" for v in ("f3", "belinda@55", "m3")),
-    *(f"espeak:en-gb-scotland+{v}" for v in ("f5", "m6")),
+    *(f"espeak:en-us+{v}" for v in ("Alicia", "f5", "anika", "steph", "shelby", "Andrea", "travis")),
+    *(f"espeak:en-us+{v}" for v in ("marcelo", "Marco", "Hugo", "rob", "david", "Jacky", "m5", "Nguyen")),
+    *(f"espeak:en-gb-x-rp+{v}" for v in ("belinda", "Lee", "boris")),
+    *(f"espeak:en-gb-scotland+{v}" for v in ("aunty", "Andy")),
 )
-HELD_OUT: Final = ("carlo", "flite:rms", "espeak:en-us+f4", "espeak:en-us+m5")
+HELD_OUT: Final = ("carlo", "flite:rms", "espeak:en-us+f5", "espeak:en-us+Hugo")
 
 
 @dataclass(frozen=True)
