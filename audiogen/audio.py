@@ -222,3 +222,13 @@ def write_audio(
     """Write wav (C, T) at once: clamped, atomically, in the format of the suffix unless given."""
     with AudioWriter(path, sample_rate, wav.shape[0], format) as writer:
         writer.write(wav)
+
+
+def levelled(wav: Tensor, level_db: float = -25.0, peak: float = 0.95) -> Tensor:
+    """wav (..., T) at an RMS level of `level_db` below full scale, or lower where its peak would pass `peak`.
+
+    Silence stays silence.
+    """
+    rms = wav.square().mean().sqrt().clamp(min=1e-9)
+    gain = min(10 ** (level_db / 20) / float(rms), peak / max(float(wav.abs().max()), 1e-9))
+    return wav * gain

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiogen.cli.prepare_enhancement import enhancement, pairs, voicebank
+from audiogen.cli.prepare_voices import voices
 from audiogen.cli.terminal import progress as _progress
 from audiogen.cli.terminal import say as _say
 
@@ -21,6 +22,7 @@ prepare = typer.Typer(no_args_is_help=True, help="Turn a corpus into what `audio
 prepare.command()(enhancement)
 prepare.command()(voicebank)
 prepare.command()(pairs)
+prepare.command()(voices)
 
 CORES = os.cpu_count() or 1
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; it is made if missing.")]
