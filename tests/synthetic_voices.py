@@ -1,4 +1,4 @@
-"""A packed file of made-up voices: a token has a spectrum, a speaker has a colour, a clip has an intonation."""
+"""A packed file of made-up voices: tokens have a spectrum, speakers a colour, clips an intonation."""
 
 from dataclasses import asdict
 
@@ -32,14 +32,15 @@ def write_voices(path, speakers=3, clips=4, seconds=1.5, held_out_speakers=("v2"
             columns["f0"].append(f0)
             columns["energy"].append(mel.mean(0).half())
             columns["speaker"].append(torch.tensor([s], dtype=torch.int16))
-            columns["embedding"].append(torch.nn.functional.normalize(noisy, dim=0))
+            columns["embedding"].append(torch.nn.functional.normalize(noisy, dim=0)[:, None].half())
             columns["tokens"].append(said.to(torch.int16))
             ids.append(f"v{s}-{k}")
     facts = {
         "mel_spec": asdict(spec),
         "ids": ids,
         "speakers": [f"v{s}" for s in range(speakers)],
-        "held_out": [name for name in ids if name.endswith(("-0", "-1"))],
+        "test": [name for name in ids if name.endswith("-0")],
+        "held_out": [n for n in ids if n.endswith("-0") or n.rpartition("-")[0] in held_out_speakers],
         "held_out_speakers": list(held_out_speakers),
         "vocabulary": TOKENS,
     }

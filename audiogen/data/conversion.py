@@ -64,14 +64,12 @@ class ConversionData(L.LightningDataModule):
         self.mel_spec = MelSpec(**facts["mel_spec"])
         self.crop = max(SHORTEST, round(self.crop_s * self.mel_spec.frame_rate))
         self.speaker = [int(self.store["speaker"][i][0]) for i in range(len(self.ids))]
-        held_out, unheard = set(facts["held_out"]), set(facts["held_out_speakers"])
+        held_out, test = set(facts["held_out"]), set(facts["test"])
         usable = [i for i in range(len(self.ids)) if self.mel.length(i) >= SHORTEST]
-        strangers = {n for n, name in enumerate(facts["speakers"]) if name in unheard}
-        known = [i for i in usable if self.speaker[i] not in strangers]
-        self.training_items, self.mates = self._with_mates([i for i in known if self.ids[i] not in held_out])
-        test = [i for i in usable if self.ids[i] in held_out or self.speaker[i] in strangers]
-        self.validation_items, mates = self._with_mates(test)
-        self.mates |= {i: mates[i] for i in self.validation_items}
+        self.training_items, mates = self._with_mates([i for i in usable if self.ids[i] not in held_out])
+        heard, others = self._with_mates(usable)
+        self.validation_items = [i for i in heard if self.ids[i] in test]
+        self.mates = others | mates
         if not self.training_items:
             raise DataError(f"{self.path} holds no speaker with two clips to train on")
         self._stats = self._statistics()
@@ -186,7 +184,7 @@ class ConversionData(L.LightningDataModule):
             start = rng.randint(0, self.mel.length(other) - size)
             pieces.append(self.mel[other][:, start : start + size].float())
         embedding = torch.stack([self.store["embedding"][other].float() for other in chosen]).mean(0)
-        return torch.cat(pieces, dim=1), torch.nn.functional.normalize(embedding, dim=0)
+        return torch.cat(pieces, dim=1), torch.nn.functional.normalize(embedding.flatten(), dim=0)
 
     def _warped(self, curves: Tensor, start: int, size: int, rng: random.Random) -> Tensor:
         """Curves (P, N) at a crop's frames, each moved by up to warp_s along a slow wave -> (P, size)."""

@@ -109,7 +109,7 @@ class DiT(nn.Module):
     """A stack of blocks, of which each knows a voice and a style, and the time if it is told.
 
     hidden: of the feed-forward parts. style, speaker: sizes of style and speaker vectors. mixer: "conv", of
-    kernel_size, or "attention". reading: see `Reading`. Raises ValueError for another mixer and for no blocks.
+    kernel_size, or "attention". reading: see `Reading`. Raises ValueError for another mixer or no blocks.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ def rotate(x: Tensor, positions: Tensor) -> Tensor:
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, N, C) -> (B, H, N, C / H)."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -115,8 +115,8 @@ class DualAttention(nn.Module):
     ) -> Tensor:
         """x (B, N, C) with keys and values of both references -> (B, N, C).
 
-        masks: True at real frames (B, M) and vectors (B, J). shares: what each item takes of the two, (B,), 0 to be
-        without a reference. places: of x in the style clip, in frames, (B, N).
+        masks: True at real frames (B, M) and vectors (B, J). shares: what each item takes of the two, (B,), 0
+        to be without a reference. places: of x in the style clip, in frames, (B, N).
         """
         query = self.norms["query"](split_heads(self.query(x), self.heads))
         with_token = F.pad(masks[0], (0, timbre[0].shape[2] - masks[0].shape[1]), value=True)

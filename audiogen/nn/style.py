@@ -15,19 +15,19 @@ CURVES = 3  # log-F0, voicing, loudness; the low mel bins come after them
 OCTAVE = math.log(2)
 
 
-def prosody(mel: Tensor, f0: Tensor, low_bins: int, centre: float | None = None) -> Tensor:
+def prosody(mel: Tensor, f0: Tensor, low_bins: int) -> Tensor:
     """Prosody of a clip, without its mean pitch, level and colour: what is left of them says who speaks.
 
-    mel: log-mel (n_mels, N). f0: Hz (N,), 0 = unvoiced. low_bins: lowest mel bins to keep. centre: mean log-F0
-    to measure from, by default that of the clip. Returns (3 + low_bins, N): log-F0 in octaves from the centre
-    (bridged where unvoiced), voicing, loudness, mel bins less their means.
+    mel: log-mel (n_mels, N). f0: Hz (N,), 0 = unvoiced. low_bins: lowest mel bins to keep. Returns (3 +
+    low_bins, N): log-F0 in octaves from the clip's mean (bridged where unvoiced), voicing, loudness, mel bins
+    less their means.
     """
     voiced = f0 > 0
     log_f0 = torch.zeros_like(f0)
     if bool(voiced.any()):
         where = voiced.nonzero()[:, 0]
         log_f0 = bridge(f0[where].log(), where, len(f0))
-        log_f0 = (log_f0 - (f0[where].log().mean() if centre is None else centre)) / OCTAVE
+        log_f0 = (log_f0 - f0[where].log().mean()) / OCTAVE
     loudness = torch.logsumexp(mel, dim=0)
     low = mel[:low_bins]
     level = torch.cat([loudness[None], low]) if low_bins else loudness[None]
@@ -106,5 +106,5 @@ def reverse_gradient(x: Tensor) -> Tensor:
 
     Ganin and Lempitsky 2015, equation 13.
     """
-    reversed_: Tensor = _Reversal.apply(x)
+    reversed_: Tensor = _Reversal.apply(x)  # type: ignore[no-untyped-call]
     return reversed_

@@ -259,8 +259,8 @@ class StableVC(L.LightningModule):
         asked = {"timbre": options.timbre_scale, "style": options.style_scale}
         if role == "student" and any(scale not in (None, 1.0) for scale in asked.values()):
             raise ValueError(
-                f"{count} steps are the student's, which cannot be guided: leave the scales out, or take other "
-                f"steps than {', '.join(map(str, self.student_steps))}"
+                f"{count} steps are the student's, which cannot be guided: leave the scales out, or take "
+                f"other steps than {', '.join(map(str, self.student_steps))}"
             )
         own = {kind: 1.0 if role == "student" else self.hparams[f"{kind}_scale"] for kind in KINDS}
         scales = {kind: own[kind] if scale is None else scale for kind, scale in asked.items()}
