@@ -38,7 +38,7 @@ def load(
     *,
     compiled: bool = False,
 ) -> Any:
-    """A trained system, ready for use: in eval mode on `device`, its vocoder attached if it needs one.
+    """A trained system, ready for use: in eval mode on `device`, with vocoder and content encoder attached.
 
     name: a known name, a folder, a safetensors file or a checkpoint (.ckpt) of `audiogen fit`.
     device: "auto", "cpu", "cuda", "cuda:1" ...
@@ -54,6 +54,8 @@ def load(
     system.to(device)
     if (wanted := vocoder or hparams.get("vocoder")) is not None:
         system.vocoder = _load_vocoder(wanted, system, device)
+    if (wanted := hparams.get("content")) is not None:
+        system.content = _load_content(wanted, system, device)
     if compiled:
         from audiogen.vocoders.vocos import Vocos
 
@@ -114,9 +116,9 @@ def resolve_device(device: str | torch.device) -> torch.device:
 def save(system: Any, path: str | os.PathLike[str], notes: Mapping[str, str] | None = None) -> None:
     """Write weights, hyper-parameters and system name to one safetensors file, atomically.
 
-    The system needs `hparams` of plain values, as Lightning's save_hyperparameters leaves them. An attached
-    vocoder is left out: it has a file of its own, and its name stands in the hyper-parameters. notes: further
-    metadata by name, such as the licence; nothing reads them but people.
+    The system needs `hparams` of plain values, as Lightning's save_hyperparameters leaves them. What is
+    attached (vocoder, content encoder) is left out: it has a file of its own, and its name stands in the
+    hyper-parameters. notes: further metadata by name, such as the licence; nothing reads them but people.
     """
     try:
         hparams = json.dumps(dict(system.hparams))
@@ -165,7 +167,10 @@ def provenance(name: str | os.PathLike[str], vocoder: str | os.PathLike[str] | N
     """Names and SHA-256 of the weights that `load` takes for the same arguments, for reports."""
     path = locate(name)
     origin = {"model": str(name), "model_sha256": sha256(path)}
-    if (wanted := vocoder or read_hparams(path).get("vocoder")) is None:
+    hparams = read_hparams(path)
+    if (content := hparams.get("content")) is not None:
+        origin |= {"content": str(content), "content_sha256": sha256(locate(content))}
+    if (wanted := vocoder or hparams.get("vocoder")) is None:
         return origin
     origin["vocoder"] = str(wanted)
     return origin if wanted == GRIFFIN_LIM else {**origin, "vocoder_sha256": sha256(locate(wanted))}
@@ -208,6 +213,16 @@ def _load_vocoder(name: str | os.PathLike[str], system: Any, device: torch.devic
         raise UnknownModel(f"{str(name)!r} is no vocoder; use a vocoder such as vocos-16k, or {GRIFFIN_LIM}")
     require_same_spec(system.mel_spec, vocoder.mel_spec)
     return vocoder.to(device).eval()
+
+
+def _load_content(name: str | os.PathLike[str], system: Any, device: torch.device) -> Any:
+    """The content encoder, in eval mode on `device`. Raises UnknownModel if it is none that fits."""
+    content = load(name, device)
+    if not hasattr(content, "encode"):
+        raise UnknownModel(f"{str(name)!r} is no content encoder; name the one the model was trained with")
+    if content.vocabulary > (known := system.hparams["vocabulary"]):
+        raise UnknownModel(f"{str(name)!r} has {content.vocabulary} content tokens, the model knows {known}")
+    return content
 
 
 def _griffin_lim(mel_spec: MelSpec, device: torch.device) -> Any:

@@ -37,17 +37,18 @@ ALLOWED = {  # part -> the other parts of the package it may import
     "acoustic_model": ROOT
     | {"nn", "text", "speech", "speech_stream", "streaming", "report", "training", "vocoders"},
     "enhancement": ROOT | {"report"},
-    "conversion": ROOT | {"nn", "report", "streaming", "data", "vocoders"},
+    "voice": ROOT | {"nn", "data"},
+    "conversion": ROOT | {"nn", "report", "streaming", "vocoders", "voice"},
     # they measure whatever can speak or enhance
     "metrics": ROOT | {"text", "speech", "vocoders", "enhancement", "report"},
     "training": ROOT | {"nn", "data", "metrics", "report", "text"},
     "systems": ROOT
     | {"nn", "sampling", "vocoders", "text", "data", "metrics", "speech", "speech_stream", "report"}
-    | {"streaming", "training", "acoustic_model", "enhancement", "conversion"},
+    | {"streaming", "training", "acoustic_model", "enhancement", "conversion", "voice"},
     "hub": ROOT | {"systems", "vocoders", "training"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
-    | {"enhancement", "conversion"},
+    | {"enhancement", "conversion", "voice"},
 }
 HEAVY = [
     "torch",

@@ -14,8 +14,10 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 
+from audiogen.audio import Audio
 from audiogen.content import ContentEncoder
-from audiogen.conversion import ConvertOptions
+from audiogen.conversion import ConvertOptions, convert_audio
+from audiogen.metrics.speaker import speaker_embedding
 from audiogen.nn.dit import without
 from audiogen.nn.dual_attention import Reading
 from audiogen.nn.style import reverse_gradient
@@ -34,6 +36,7 @@ from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
 from audiogen.vocoders import MelVocoder
 from audiogen.vocoders.griffin_lim import GriffinLim
+from audiogen.voice import Voice, make_voice, reference_style
 
 FORGET_SHARE = 0.1  # of the adversarial term in the loss (section 3.2)
 KINDS = ("timbre", "style")
@@ -136,6 +139,33 @@ class StableVC(L.LightningModule):
         self.register_buffer("sigma_data", torch.ones(()))
         self.statistics: Tensor
         self.sigma_data: Tensor
+
+    @property
+    def style_bins(self) -> int:
+        """Mel bins in the prosody."""
+        return int(self.hparams["style_bins"])
+
+    def voice(self, references: Sequence[Audio]) -> Voice:
+        """A voice of recordings of one speaker, to convert to. Raises ValueError for bad recordings."""
+        return make_voice(self, references, speaker_embedding)
+
+    def convert(
+        self,
+        source: Audio,
+        voice: Voice,
+        *,
+        style: Audio | None = None,
+        options: ConvertOptions | None = None,
+        seed: int = 0,
+    ) -> Audio:
+        """What source says, in a voice; the same audio as `audiogen convert` with the same seed.
+
+        style: recording whose intonation to take, by default the source. Raises ValueError for recordings in
+        which nothing can be heard, and for options out of range.
+        """
+        options = options or ConvertOptions()
+        told = None if style is None else reference_style(self, style, pitch=options.pitch)
+        return convert_audio(self, source, voice, style=told, options=options, seed=seed)
 
     def standardise(self, mel: Tensor) -> Tensor:
         """Log-mel to the scale of the networks."""
