@@ -40,9 +40,7 @@ class VoiceSystem(Protocol):
 
     mel_spec: MelSpec
     net: VoiceNetwork
-
-    @property
-    def style_bins(self) -> int: ...  # noqa: D102
+    style_bins: int
 
     @property
     def device(self) -> torch.device: ...  # noqa: D102

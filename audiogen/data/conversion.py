@@ -82,8 +82,11 @@ class ConversionData(L.LightningDataModule):
         mates = {i: [j for j in clips[self.speaker[i]] if j != i] for i in items}
         return [i for i in items if mates[i]], {i: others for i, others in mates.items() if others}
 
-    def check(self, mel_spec: MelSpec, vocabulary: int, low_bins: int, speakers: int) -> None:
-        """Refuse a model that this data does not fit. Raises DataError."""
+    def check(self, mel_spec: MelSpec, vocabulary: int, low_bins: int, speakers: int | None = None) -> None:
+        """Refuse a model that this data does not fit; speakers: those its classifier can tell apart.
+
+        Raises DataError.
+        """
         facts = self.store.metadata
         if differences := mel_spec.differences(self.mel_spec):
             raise DataError(f"{self.path} was made with another mel front end ({differences}; model != data)")
@@ -92,7 +95,7 @@ class ConversionData(L.LightningDataModule):
             raise DataError(f"{self.path} has {top} content tokens, the model only {vocabulary}")
         if low_bins != self.low_bins:
             raise DataError(f"the model's style_bins {low_bins} are not the data's low_bins {self.low_bins}")
-        if len(facts["speakers"]) > speakers:
+        if speakers is not None and len(facts["speakers"]) > speakers:
             raise DataError(
                 f"{self.path} has {len(facts['speakers'])} speakers, the model's classifier only {speakers}; "
                 "raise model.speakers"

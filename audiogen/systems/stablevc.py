@@ -113,7 +113,9 @@ class StableVC(L.LightningModule):
         self.sample_rate = self.mel_spec.sample_rate
         self.path = StraightLine(sigma_min)
         self.student_steps = tuple(student_steps)
-        self.default_steps, self.temperature = default_steps, temperature
+        self.default_steps, self.temperature, self.solver = default_steps, temperature, solver
+        self.own_scales = {"timbre": timbre_scale, "style": style_scale}
+        self.style_bins = style_bins
         self.vocoder: MelVocoder | None = None
         self.content: ContentEncoder | None = None
         self.net = VoiceNetwork(
@@ -139,11 +141,6 @@ class StableVC(L.LightningModule):
         self.register_buffer("sigma_data", torch.ones(()))
         self.statistics: Tensor
         self.sigma_data: Tensor
-
-    @property
-    def style_bins(self) -> int:
-        """Mel bins in the prosody."""
-        return int(self.hparams["style_bins"])
 
     def voice(self, references: Sequence[Audio]) -> Voice:
         """A voice of recordings of one speaker, to convert to. Raises ValueError for bad recordings."""
@@ -292,7 +289,7 @@ class StableVC(L.LightningModule):
                 f"{count} steps are the student's, which cannot be guided: leave the scales out, or take "
                 f"other steps than {', '.join(map(str, self.student_steps))}"
             )
-        own = {kind: 1.0 if role == "student" else self.hparams[f"{kind}_scale"] for kind in KINDS}
+        own = dict.fromkeys(KINDS, 1.0) if role == "student" else self.own_scales
         scales = {kind: own[kind] if scale is None else scale for kind, scale in asked.items()}
         return {kind: scale for kind, scale in scales.items() if scale != 1}
 
@@ -301,7 +298,7 @@ class StableVC(L.LightningModule):
         role, count = self.steps(options)
         if role == "student":
             return student_plan(self.path, count)
-        solver: str = self.hparams["solver"] if options.solver is None else options.solver
+        solver: str = self.solver if options.solver is None else options.solver
         _one_of("solver", solver, get_args(Solver))
         return teacher_plan(self.path, solver, count)
 
@@ -327,22 +324,35 @@ class StableVC(L.LightningModule):
         of the frame, counted from first_frame. Raises ValueError for options that it cannot follow.
         """
         (role, _), scales, plan = self.steps(options), self.scales(options), self.plan(options)
-        full = self.told(tokens, durations, heard, role)
-        full["shift"] = torch.zeros_like(full["guess"])
-        less = []
-        for kind in scales:
-            deaf = {name: without(memory, kind) for name, memory in heard.items()}
-            branch = self.told(tokens, durations, deaf, role)
-            less.append({**branch, "shift": (full["guess"] - branch["guess"]) / self.sigma_data})
-        denoise: Denoiser = partial(self.estimate, role, condition=full)
-        if less:  # weights of differences to the last branch, which is the full one: 1 - scale
-            branches = batched(partial(self.estimate, role), [*less, full])
-            denoise = cfg(branches, [1 - scale for scale in scales.values()])
+        full, denoise = self.guided(role, tokens, durations, heard, scales)
         mask = full["mask"][:, None]
         noise = ItemNoise(seeds, device=mask.device, first_frame=first_frame)
         start = self.temperature * noise.start(self.mel_spec.n_mels, mask.shape[-1]) * mask
         data = run(plan, denoise, start, noise=lambda row, x: self.temperature * noise(row, x) * mask)
         return (full["guess"] + self.sigma_data * data) * mask
+
+    def guided(
+        self, role: str, tokens: Tensor, durations: Tensor, heard: Stacked, scales: Mapping[str, float]
+    ) -> tuple[dict[str, Tensor], Denoiser]:
+        """What a role's flow is told, and its estimates, guided away from those without what scales name.
+
+        A branch that is told less has another guess, so its data are others: it is asked about its own state
+        at the same place of the mel's path, and answers in the full one's data.
+        """
+        full = self.told(tokens, durations, heard, role)
+        if not scales:
+            return full, partial(self.estimate, role, condition=full)
+        less = []
+        for kind in scales:
+            deaf = {name: without(memory, kind) for name, memory in heard.items()}
+            branch = self.told(tokens, durations, deaf, role)
+            less.append({**branch, "shift": (full["guess"] - branch["guess"]) / self.sigma_data})
+        whole = {**full, "shift": torch.zeros_like(full["guess"])}
+        # weights of differences from the last branch, here the full one: 1 - scale
+        denoise = cfg(
+            batched(partial(self.estimate, role), [*less, whole]), [1 - scale for scale in scales.values()]
+        )
+        return full, denoise
 
     def told(self, tokens: Tensor, durations: Tensor, heard: Stacked, role: str) -> dict[str, Tensor]:
         """Runs with durations (B, S) -> what the flow of a role is told."""
@@ -366,8 +376,9 @@ class StableVC(L.LightningModule):
     def on_fit_start(self) -> None:
         """Take the data's statistics; refuse data made for another front end or other tokens."""
         if (data := getattr(self.trainer, "datamodule", None)) is not None:
-            named = (self.hparams[name] for name in ("vocabulary", "style_bins", "speakers"))
-            data.check(self.mel_spec, *named)
+            data.check(
+                self.mel_spec, self.hparams["vocabulary"], self.style_bins, self.hparams["speakers"] or None
+            )
             self.statistics.copy_(data.statistics())
 
     def configure_optimizers(self) -> Any:
