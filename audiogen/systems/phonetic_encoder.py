@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from audiogen.audio import levelled
 from audiogen.content import Content
-from audiogen.data.phone_frames import UNKNOWN
+from audiogen.data.phone_frames import UNKNOWN, PhoneFrameData
 from audiogen.nn.perturbation import perturb, stretch
 from audiogen.nn.phonetic_encoder import PhoneticEncoder, k_means, nearest
 from audiogen.spectral import MelSpec, mel_spectrogram
@@ -88,6 +88,11 @@ class PhoneticContent(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a checkpoint say how to rebuild the system."""
         checkpoint["release"] = self.release()
+
+    def on_fit_start(self) -> None:
+        """Refuse data made for another front end or token table. Raises DataError."""
+        if isinstance(data := getattr(self.trainer, "datamodule", None), PhoneFrameData):
+            data.check(self.mel_spec, SYMBOLS)
 
     def features(self, mel: Tensor, mask: Tensor) -> Tensor:
         """Log-mel (B, n_mels, N), mask (B, 1, N) of frames that count -> bottleneck features (B, N, D)."""
