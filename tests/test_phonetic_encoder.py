@@ -51,7 +51,7 @@ def test_the_tiny_config_trains(checkpoint):
 
 
 def test_phones_are_learnt_and_found_in_a_new_voice(voices):
-    """Two hundred steps tell six synthetic phones apart in a voice that was never heard."""
+    """A few steps tell six synthetic phones apart in a voice that was never heard."""
     torch.manual_seed(0)
     system = PhoneticContent(
         net=NET, codes=24, warp=0.05, stretch=0.1, lr=1e-2, warmup_steps=5, total_steps=150
