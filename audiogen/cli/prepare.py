@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiogen.cli.prepare_enhancement import enhancement, pairs, voicebank
-from audiogen.cli.prepare_voices import voices
+from audiogen.cli.prepare_voices import codebook, tokens, voices
 from audiogen.cli.terminal import progress as _progress
 from audiogen.cli.terminal import say as _say
 
@@ -23,6 +23,8 @@ prepare.command()(enhancement)
 prepare.command()(voicebank)
 prepare.command()(pairs)
 prepare.command()(voices)
+prepare.command()(codebook)
+prepare.command()(tokens)
 
 CORES = os.cpu_count() or 1
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; it is made if missing.")]

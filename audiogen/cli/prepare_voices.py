@@ -1,4 +1,4 @@
-"""`audiogen prepare voices`: speech of many speakers for voice conversion."""
+"""`audiogen prepare voices`, `codebook` and `tokens`: speech of many speakers for voice conversion."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from audiogen.cli.terminal import progress, say
 if TYPE_CHECKING:
     from audiogen.data.clips import Clip
     from audiogen.data.voices import Voice
+    from audiogen.systems.phonetic_encoder import PhoneticContent
+
+Voices = Annotated[Path, typer.Option("--voices", exists=True, dir_okay=False, help="A voices.safetensors.")]
 
 
 def voices(
@@ -138,3 +141,67 @@ def _sentences(out: Path, wordnet: Path | None, sentences: Path | None, seed: in
     else:
         found = example_sentences(wordnet if wordnet is not None else fetch(out / "wordnet", say=say))
     return choose(found, len(found), seed)
+
+
+def codebook(
+    checkpoint: Annotated[Path, typer.Argument(help="A phonetic encoder, of `audiogen fit` or released.")],
+    voices: Voices = Path("data/voices/voices.safetensors"),
+    out: Annotated[Path, typer.Option("--out", help="The released encoder, a .safetensors file.")] = Path(
+        "data/voices/phonetic_encoder.safetensors"
+    ),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the clusters' start.")] = 0,
+) -> None:
+    """Give a trained phonetic encoder its codebook: k-means over its features of the training clips.
+
+    Writes the encoder with the codebook as a file that `audiogen.load` takes.
+    """
+    from audiogen import hub
+    from audiogen.data.voice_tokens import open_voices, training_mels
+
+    encoder = _phonetic(checkpoint)
+    mels = training_mels(open_voices(voices, encoder.mel_spec))
+    say(f"clustering {sum(mel.shape[1] for mel in mels)} frames into {encoder.vocabulary} tokens")
+    encoder.fit_codebook(mels, seed=seed)
+    hub.save(encoder, out)
+    say(f"encoder with its codebook -> {out}")
+
+
+def tokens(
+    encoder: Annotated[Path, typer.Argument(help="A phonetic encoder of `audiogen prepare codebook`.")],
+    voices: Voices = Path("data/voices/voices.safetensors"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; else the tokens join VOICES itself.")
+    ] = None,
+) -> None:
+    """Add what is said to a file of voices: the content tokens of each clip, for a converter to train on."""
+    import torch
+
+    from audiogen import hub
+    from audiogen.data.voice_tokens import add_tokens, open_voices
+
+    model = _phonetic(encoder)
+    facts = {
+        "content_sha256": hub.sha256(encoder),
+        "content_rate": model.frame_rate,
+        "vocabulary": model.vocabulary,
+    }
+
+    def encode(mel: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = model.encode_mel(mel[None], torch.tensor([mel.shape[1]])).tokens[0]
+        return found
+
+    store = open_voices(voices, model.mel_spec)
+    add_tokens(store, out or voices, encode, model.codebook, facts, progress)
+    say(f"tokens of {len(store['mel'])} clips -> {out or voices}")
+
+
+def _phonetic(path: Path) -> PhoneticContent:
+    """The phonetic encoder of a file, in eval mode. Raises UnknownModel for another system."""
+    from audiogen import hub
+    from audiogen.systems.phonetic_encoder import PhoneticContent
+    from audiogen.weights import UnknownModel
+
+    system = hub.load(path)
+    if not isinstance(system, PhoneticContent):
+        raise UnknownModel(f"{path} is no phonetic encoder; train one with configs/phonetic_encoder.yaml")
+    return system

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from audiogen.audio import AUDIO_SUFFIXES, levelled, resample, write_audio
 from audiogen.data.clips import Clip
+from audiogen.data.phone_frames import UNKNOWN
 from audiogen.data.pitch import fast_pitch
 from audiogen.data.progress import Progress, quiet
 from audiogen.data.readers import reader
@@ -34,7 +35,6 @@ from audiogen.text.symbols import BOUNDARY, IDS, SYMBOLS
 LEAST_S, MOST_S = 1.0, 12.0  # length of a clip
 F0_RANGE_HZ: Final = (60.0, 500.0)
 FEW: Final = 2000  # texts that are compared with one another
-UNKNOWN: Final = -1  # the phone of a frame of which nothing is known
 FLITE: Final = ("flite:awb", "flite:kal16", "flite:rms", "flite:slt")
 # far apart to a speaker encoder, and voiced: chosen greedily among espeak-ng's variants
 ESPEAK: Final = (
