@@ -168,7 +168,7 @@ def content_runs(system: ConversionSystem, wav: Tensor) -> tuple[Tensor, Tensor]
     for start in range(0, total, piece):
         stop = min(total, start + piece)
         left, right = max(0, start - edge), min(total, stop + edge)
-        given = wav[left * hop : right * hop]
+        given = wav[left * hop : right * hop - 1]  # as many mel frames as lie between
         if total - start <= piece + edge:
             stop, right, given = total, total, wav[left * hop :]
         tokens = _tokens(system, given, right - left)

@@ -41,6 +41,8 @@ VERBS = {
     "enhance": Verb(
         "audiogen.cli.enhance:enhance", "Take the noise out of recordings; report before and after."
     ),
+    "convert": Verb("audiogen.cli.convert:convert", "Say what recordings say in another voice."),
+    "voice": Verb("audiogen.cli.voice:app", "Make voices for `convert` of recordings of a speaker."),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
     "import-vocoder": Verb(
         "audiogen.cli.import_vocoder:import_vocoder", "Make a model of an official vocoder release."

@@ -77,7 +77,7 @@ class StableVC(L.LightningModule):
     def __init__(
         self,
         mel_spec: dict[str, Any] | None = None,
-        vocabulary: int = 256,
+        vocabulary: int = 192,
         content: str | None = None,
         vocoder: str | None = "vocos-16k",
         speakers: int = 0,

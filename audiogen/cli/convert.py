@@ -1,0 +1,155 @@
+"""`audiogen convert`: recordings in, the same words in another voice out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audiogen.cli import NOTHING_TO_DO, options
+from audiogen.cli.options import MACHINE, OUTPUT, SOUND
+
+VOICE = "Whose voice"
+
+
+def convert(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="SOURCE...", help="Recordings, and folders, which are searched with all their subfolders."
+        ),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="More recordings: a path a line, or JSONL with audio and maybe id and out."),
+    ] = None,
+    timbre: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="REF",
+            help="Recordings of the speaker to sound like; give it for each, or a folder of them.",
+            rich_help_panel=VOICE,
+        ),
+    ] = None,
+    voice: Annotated[
+        Path | None,
+        typer.Option(help="A file of `audiogen voice create` instead of --timbre.", rich_help_panel=VOICE),
+    ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Recording whose intonation to take; voice: that of the voice; default: the source's own.",
+            rich_help_panel=VOICE,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for a single recording; - is WAV on standard output.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder for files named as the sources; subfolders too.", rich_help_panel=OUTPUT),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="wav, flac, mp3 or ogg; default: FLAC stays FLAC, all else is WAV.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    skip_existing: options.SkipExisting = False,
+    report: options.Report = None,
+    model: options.Model = "stablevc",
+    vocoder: options.Vocoder = None,
+    steps: options.Steps = None,
+    solver: Annotated[
+        str | None, typer.Option(help="euler or ab2; default: the model's.", rich_help_panel=SOUND)
+    ] = None,
+    timbre_scale: Annotated[
+        float | None,
+        typer.Option(help="Guidance towards the timbre; 1 is none.", rich_help_panel=SOUND),
+    ] = None,
+    style_scale: Annotated[
+        float | None,
+        typer.Option(help="Guidance towards the style; 1 is none.", rich_help_panel=SOUND),
+    ] = None,
+    keep_duration: Annotated[
+        bool,
+        typer.Option(
+            "--keep-duration", help="Keep the source's timing, to the sample.", rich_help_panel=SOUND
+        ),
+    ] = False,
+    tempo: Annotated[float, typer.Option(help="2 is twice as fast; 0.25 to 4.", rich_help_panel=SOUND)] = 1.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length that each result shall have.", rich_help_panel=SOUND)
+    ] = None,
+    pitch: Annotated[
+        float, typer.Option(help="Semitones up or down, of the intonation.", rich_help_panel=SOUND)
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.", rich_help_panel=SOUND)] = 0,
+    chunk_seconds: Annotated[
+        float,
+        typer.Option(
+            min=1.0, help="Length of the pieces in which a recording is worked on.", rich_help_panel=MACHINE
+        ),
+    ] = 8.0,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first bad recording.", rich_help_panel=MACHINE)
+    ] = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Say what recordings say in another voice.
+
+    `audiogen convert hello.wav --timbre anna.wav -o anna_says_hello.wav`
+
+    Any sample rate, length and number of channels; the result is mono at the model's rate, as loud as the
+    source. A voice that is used more than once is best made a file: `audiogen voice create`.
+
+    Exit codes: 0 all is well, 1 some recordings failed, 2 wrong use, 3 nothing to do, 130 interrupted.
+    """
+    started = time.perf_counter()
+    from audiogen.cli.convert_run import ConvertRequest, run
+    from audiogen.cli.jobs import NothingToDo
+    from audiogen.conversion import ConvertOptions
+
+    request = ConvertRequest(
+        sources=sources or [],
+        manifest=manifest,
+        timbre=timbre or [],
+        voice=voice,
+        style=style,
+        output=output,
+        out_dir=out_dir,
+        format=format,
+        skip_existing=skip_existing,
+        report=report,
+        model=model,
+        vocoder=vocoder,
+        options=ConvertOptions(
+            steps, solver, timbre_scale, style_scale, keep_duration, tempo, seconds, pitch
+        ),
+        seed=seed,
+        chunk_seconds=chunk_seconds,
+        device=device,
+        threads=threads,
+        fail_fast=fail_fast,
+        quiet=quiet,
+        progress=not no_progress,
+    )
+    try:
+        code = run(request, started)
+    except NothingToDo as error:
+        print(f"nothing to do: {error}", file=sys.stderr)
+        code = NOTHING_TO_DO
+    raise typer.Exit(code)
