@@ -214,9 +214,8 @@ def _mel(
     pieces = []
     for chunk, known in zip(plan, memory, strict=True):
         some = slice(chunk.first, chunk.last)
-        given = (part[None, some].to(system.device) for part in (tokens, durations))
-        first = int(done[chunk.first])
-        mel = system.sample(*given, known, [seed], options, first_frame=first)
+        said, frames = (part[None, some].to(system.device) for part in (tokens, durations))
+        mel = system.sample(said, frames, known, [seed], options, first_frame=int(done[chunk.first]))
         pieces.append(system.restore(mel)[0].float())
     return joined(pieces, [[int(done[run]) for run in chunk] for chunk in plan])[None]
 

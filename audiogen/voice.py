@@ -16,7 +16,8 @@ from torch import Tensor
 from audiogen.audio import Audio, levelled, resample
 from audiogen.files import replacing
 from audiogen.nn.style import prosody
-from audiogen.nn.voice_network import Style, Timbre, VoiceNetwork
+from audiogen.nn.voice_network import Style as Style  # a part of voices
+from audiogen.nn.voice_network import Timbre, VoiceNetwork
 from audiogen.spectral import MelSpec, mel_spectrogram
 
 KIND = "voice"

@@ -20,9 +20,8 @@ from audiogen.cli.jobs import STDOUT, Job, UsageError
 from audiogen.cli.output import Sink, attempt, check_folder, open_sink
 from audiogen.cli.run import progress_bar
 from audiogen.conversion import ConvertOptions, convert_blocks
-from audiogen.nn.voice_network import Style
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
-from audiogen.voice import Voice, load_voice, reference_style
+from audiogen.voice import Style, Voice, load_voice, reference_style
 
 OWN_STYLE = "voice"
 
@@ -252,7 +251,8 @@ class ConvertSession:
                 with timer.stage("io"):
                     if sink is None:
                         first = Audio(wav, self.system.sample_rate)
-                        sink = stack.enter_context(open_sink(job, first, False, self.request.format))
+                        sink = open_sink(job, first, False, self.request.format)
+                        stack.enter_context(sink)
                     sink.write(wav)
                 samples += wav.shape[-1]
                 item.audio_seconds = samples / self.system.sample_rate
