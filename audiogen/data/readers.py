@@ -13,7 +13,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +53,10 @@ class Reading:
 
 
 def reader(name: str) -> Callable[[str], Reading]:
-    """The function that reads a text with the voice of that name. Raises DataError for none such."""
+    """The function that reads a text with the voice of that name. Raises DataError for none such.
+
+    Two readers of the same texts in the same order give the same samples.
+    """
     found = NAME.fullmatch(name)
     if found is None:
         raise DataError(
@@ -62,7 +64,8 @@ def reader(name: str) -> Callable[[str], Reading]:
         )
     if found["flite"]:
         return lambda text: read_flite(text, found["flite"])
-    return lambda text: read_espeak(text, found["voice"], int(found["pitch"] or 50))
+    espeak, voice, pitch = _Espeak(), found["voice"], int(found["pitch"] or 50)
+    return lambda text: _read_espeak(espeak, text, voice, pitch)
 
 
 def read_flite(text: str, voice: str) -> Reading:
@@ -83,9 +86,9 @@ def read_flite(text: str, voice: str) -> Reading:
     return _reading(wav, 16000, [(CMU.get(phone, BOUNDARY), float(end)) for phone, end in segments])
 
 
-def read_espeak(text: str, voice: str, pitch: int = 50) -> Reading:
+def _read_espeak(espeak: _Espeak, text: str, voice: str, pitch: int) -> Reading:
     """text by a voice of espeak-ng, as `en-us+f3`; pitch: 0 to 99. Raises DataError for an unknown voice."""
-    wav, rate, events = _Espeak.get()(text, voice, pitch)
+    wav, rate, events = espeak(text, voice, pitch)
     ends = [*(start for _, start in events[1:]), len(wav) / rate]
     spoken = []
     for (ipa, _), end in zip(events, ends, strict=True):
@@ -126,24 +129,22 @@ class _Event(ctypes.Structure):
 
 
 class _Espeak:
-    """The library, with its only instance: it keeps its state in global variables."""
+    """The library in its first state.
+
+    It keeps its state, such as the phase of a flutter, in global variables: each instance has a copy of the
+    library, so that what a reader says depends on what it said before and on nothing else.
+    """
 
     SYNCHRONOUS, PHONEMES_IN_IPA, UTF8, PITCH, PHONEME, END = 2, 3, 1, 3, 7, 0
     CALLBACK = ctypes.CFUNCTYPE(
         ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
     )
 
-    @staticmethod
-    @cache
-    def get() -> _Espeak:
-        """That instance."""
-        return _Espeak()
-
     def __init__(self) -> None:
         import espeakng_loader
 
-        # a copy of its own: the front end for texts drives the library from the same file
-        self.library = ctypes.CDLL(_copy(Path(espeakng_loader.get_library_path())))
+        with tempfile.TemporaryDirectory() as folder:  # a library that is loaded needs its file no more
+            self.library = ctypes.CDLL(str(shutil.copy(espeakng_loader.get_library_path(), folder)))
         data = espeakng_loader.get_data_path().encode()
         self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, data, self.PHONEMES_IN_IPA)
         if self.rate <= 0:
@@ -161,6 +162,7 @@ class _Espeak:
         if self.library.espeak_SetVoiceByName(voice.encode()):
             raise DataError(f"espeak-ng has no voice {voice!r}; `espeak-ng --voices=variant` lists variants")
         self.library.espeak_SetParameter(self.PITCH, pitch, 0)
+        ctypes.CDLL(None).srand(1)  # its noise comes from the C library's numbers
         words = text.encode()
         self.library.espeak_Synth(words, len(words) + 1, 0, 1, 0, self.UTF8, None, None)
         if not self.chunks or not self.events:
@@ -179,13 +181,3 @@ class _Espeak:
                 self.events.append((ipa, events[number].sample / self.rate))
             number += 1
         return 0
-
-
-def _copy(path: Path) -> str:
-    """A copy of the file in a temporary folder that lasts as long as the process."""
-    folder = tempfile.TemporaryDirectory()
-    _KEPT.append(folder)
-    return str(shutil.copy(path, folder.name))
-
-
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []
