@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from audiogen.content import merge_runs
 from audiogen.data.loader import ResumableLoader
 from audiogen.data.store import DataError, Ragged
+from audiogen.nn.perturbation import warp_frequencies
 from audiogen.nn.style import prosody
 from audiogen.spectral import MelSpec
 
@@ -30,7 +31,9 @@ class ConversionData(L.LightningDataModule):
     crop_s: seconds of a crop. batch_size: items. buckets: length classes of clips shorter than a crop.
     reference_s: seconds of references, from 1 to `references` clips in equal parts. low_bins: mel bins in the
     prosody; the model's `style_bins`. warp_s: most by which a crop's prosody is moved in time against it, so
-    that it tells an intonation, not where sounds begin. per_epoch: crops an epoch, 0 for one a clip.
+    that it tells an intonation, not where sounds begin. new_voices: share of items in a voice that no one
+    has: clip and references with their frequencies moved by one factor, at most e^voice_warp either way, and
+    without a speaker vector (zeros), as none is known. per_epoch: crops an epoch, 0 for one a clip.
     balance: 1 shows all speakers equally often, 0 all clips; between, speakers with more clips more often.
     """
 
@@ -44,6 +47,8 @@ class ConversionData(L.LightningDataModule):
         references: int = 3,
         low_bins: int = 20,
         warp_s: float = 0.08,
+        new_voices: float = 0.4,
+        voice_warp: float = 0.15,
         per_epoch: int = 0,
         balance: float = 0.5,
         seed: int = 0,
@@ -54,6 +59,7 @@ class ConversionData(L.LightningDataModule):
         self.save_hyperparameters()
         self.path, self.batch_size, self.buckets, self.seed = path, batch_size, buckets, seed
         self.crop_s, self.reference_s, self.references = crop_s, reference_s, references
+        self.new_voices, self.voice_warp = new_voices, voice_warp
         self.low_bins, self.warp_s, self.per_epoch, self.balance = low_bins, warp_s, per_epoch, balance
 
     def setup(self, stage: str) -> None:
@@ -69,7 +75,7 @@ class ConversionData(L.LightningDataModule):
         self.training_items, mates = self._with_mates([i for i in usable if self.ids[i] not in held_out])
         heard, others = self._with_mates(usable)
         self.validation_items = [i for i in heard if self.ids[i] in test]
-        self.mates = others | mates
+        self.mates, self.trained = others | mates, set(self.training_items)
         if not self.training_items:
             raise DataError(f"{self.path} holds no speaker with two clips to train on")
         self._stats = self._statistics()
@@ -166,8 +172,12 @@ class ConversionData(L.LightningDataModule):
         size = min(self.crop, length)
         start = rng.randint(0, length - size)
         mel = self.mel[item].float()
-        curves = prosody(mel, self.store["f0"][item].float(), self.low_bins)
         reference, embedding = self.voice(item, rng)
+        if item in self.trained and rng.random() < self.new_voices:
+            factor = torch.tensor([math.exp(rng.uniform(-self.voice_warp, self.voice_warp))])
+            mel, reference = (warp_frequencies(m[None], factor, self.mel_spec)[0] for m in (mel, reference))
+            embedding = torch.zeros_like(embedding)
+        curves = prosody(mel, self.store["f0"][item].float(), self.low_bins)
         return {
             "mel": mel[:, start : start + size],
             "tokens": self.store["tokens"][item][start : start + size].long(),

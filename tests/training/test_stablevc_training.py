@@ -1,5 +1,6 @@
 """StableVC from packed voices to weights that can be shared."""
 
+import math
 import random
 
 import pytest
@@ -12,6 +13,7 @@ from audiogen import hub
 from audiogen.conversion import ConvertOptions
 from audiogen.data.conversion import ConversionData
 from audiogen.data.store import DataError
+from audiogen.nn.perturbation import warp_frequencies
 from audiogen.nn.style import prosody
 from audiogen.spectral import MelSpec
 from audiogen.systems.stablevc_distill import StableVCDistill
@@ -111,12 +113,14 @@ def test_batches_are_functions_of_seed_and_epoch(voices):
     batch = made[0][0]
     assert torch.equal(batch["durations"].sum(1), batch["mask"].sum(1))
     assert batch["prosody"].shape == (4, 7, batch["mel"].shape[2])
-    assert torch.allclose(batch["embedding"].norm(dim=1), torch.ones(4))
+    norms = torch.cat([batch["embedding"].norm(dim=1) for batch in made[0]])
+    assert torch.allclose(norms, (norms > 0).float(), atol=1e-3)  # a made-up voice has no vector
+    assert 0 < int((norms == 0).sum()) < 10
     assert not bool((batch["tokens"][:, 1:] == batch["tokens"][:, :-1])[batch["token_mask"][:, 1:]].any())
 
 
 def test_unmoved_prosody_is_that_of_the_crop(voices):
-    data = ConversionData(str(voices), crop_s=0.5, low_bins=4, warp_s=0.0)
+    data = ConversionData(str(voices), crop_s=0.5, low_bins=4, warp_s=0.0, new_voices=0.0)
     data.setup("fit")
     item = data.training_items[0]
     row = data.example(item, random.Random(1))
@@ -129,6 +133,30 @@ def test_unmoved_prosody_is_that_of_the_crop(voices):
     ]
     assert len(starts) == 1
     assert torch.equal(row["prosody"], whole[:, starts[0] : starts[0] + size])
+
+
+def test_a_new_voice_has_clip_and_references_moved_alike(voices):
+    """A factor of 2^(1/4) moves every band's content up, in both, and leaves tokens and pitch curve alone."""
+    plain, moved = (
+        ConversionData(str(voices), crop_s=0.5, low_bins=4, warp_s=0.0, new_voices=p, voice_warp=0.2)
+        for p in (0.0, 1.0)
+    )
+    for data in (plain, moved):
+        data.setup("fit")
+    item = plain.training_items[0]
+    for k in range(3):
+        mel, reference = (data.voice(item, random.Random(k)) for data in (plain, moved))
+        assert torch.equal(mel[0], reference[0])
+    row = moved.example(item, random.Random(5))
+    whole = moved.mel[item].float()
+    factors = [math.exp(0.2 * f / 1000) for f in range(-1000, 1001)]
+    warped = warp_frequencies(whole.expand(len(factors), -1, -1), torch.tensor(factors), MelSpec())
+    size = row["mel"].shape[1]
+    near = (warped.unfold(2, size, 1) - row["mel"][None, :, None]).abs().amax((1, 3)).min()
+    assert near < 0.05
+    assert not row["embedding"].any()
+    held_out = moved.validation_items[0]
+    assert moved.example(held_out, random.Random(5))["embedding"].any()
 
 
 @pytest.mark.parametrize(
