@@ -17,7 +17,7 @@ from audiogen.content import merge_runs
 from audiogen.data.loader import ResumableLoader
 from audiogen.data.store import DataError, Ragged
 from audiogen.nn.perturbation import warp_frequencies
-from audiogen.nn.style import prosody
+from audiogen.nn.style import CURVES, LEVEL_SCALE, prosody
 from audiogen.spectral import MelSpec
 
 SHORTEST = 8  # frames of a clip that is worth training on
@@ -69,7 +69,7 @@ class ConversionData(L.LightningDataModule):
         self.mel, self.ids = self.store["mel"], facts["ids"]
         self.mel_spec = MelSpec(**facts["mel_spec"])
         self.crop = max(SHORTEST, round(self.crop_s * self.mel_spec.frame_rate))
-        self.speaker = [int(self.store["speaker"][i][0]) for i in range(len(self.ids))]
+        self.speaker = [int(number[0]) for number in self.store["speaker"]]
         held_out, test = set(facts["held_out"]), set(facts["test"])
         usable = [i for i in range(len(self.ids)) if self.mel.length(i) >= SHORTEST]
         self.training_items, mates = self._with_mates([i for i in usable if self.ids[i] not in held_out])
@@ -79,6 +79,11 @@ class ConversionData(L.LightningDataModule):
         if not self.training_items:
             raise DataError(f"{self.path} holds no speaker with two clips to train on")
         self._stats = self._statistics()
+        self.tokens, self.vectors = self.store["tokens"], self.store["embedding"]
+        f0 = self.store["f0"]
+        wanted = (*self.training_items, *self.validation_items)
+        self.curves = {i: prosody(self.mel[i].float(), f0[i].float(), self.low_bins).half() for i in wanted}
+        self.means = {i: self.mel[i].float().mean(1) for i in self.training_items}
 
     def _with_mates(self, items: Sequence[int]) -> tuple[list[int], dict[int, list[int]]]:
         """The items whose speaker has another among them, and for each item these others."""
@@ -96,7 +101,7 @@ class ConversionData(L.LightningDataModule):
         facts = self.store.metadata
         if differences := mel_spec.differences(self.mel_spec):
             raise DataError(f"{self.path} was made with another mel front end ({differences}; model != data)")
-        top = max(int(self.store["tokens"].values.max()) + 1, int(facts.get("vocabulary", 0)))
+        top = max(int(self.tokens.values.max()) + 1, int(facts.get("vocabulary", 0)))
         if top > vocabulary:
             raise DataError(f"{self.path} has {top} content tokens, the model only {vocabulary}")
         if low_bins != self.low_bins:
@@ -171,17 +176,26 @@ class ConversionData(L.LightningDataModule):
         length = self.mel.length(item)
         size = min(self.crop, length)
         start = rng.randint(0, length - size)
-        mel = self.mel[item].float()
+        crop = slice(start, start + size)
+        mel = self.mel[item][:, crop].float()
+        moved = self._moved(start, size, length, rng)
+        curves = self.curves[item][:, moved].float()
         reference, embedding = self.voice(item, rng)
         if item in self.trained and rng.random() < self.new_voices:
             factor = torch.tensor([math.exp(rng.uniform(-self.voice_warp, self.voice_warp))])
-            mel, reference = (warp_frequencies(m[None], factor, self.mel_spec)[0] for m in (mel, reference))
+            around = self.mel[item][:, moved].float() - self.means[item][:, None]
+            parts = [mel.shape[1], reference.shape[1], around.shape[1]]
+            warped = warp_frequencies(
+                torch.cat([mel, reference, around], dim=1)[None], factor, self.mel_spec
+            )[0]
+            mel, reference, around = warped.split(parts, dim=1)
+            curves[CURVES:] = around[: self.low_bins] / LEVEL_SCALE
             embedding = torch.zeros_like(embedding)
-        curves = prosody(mel, self.store["f0"][item].float(), self.low_bins)
+        tokens = self.tokens[item][crop].long()
         return {
-            "mel": mel[:, start : start + size],
-            "tokens": self.store["tokens"][item][start : start + size].long(),
-            "prosody": self._warped(curves, start, size, rng),
+            "mel": mel,
+            "tokens": tokens,
+            "prosody": curves,
             "reference": reference,
             "embedding": embedding,
         }
@@ -195,18 +209,17 @@ class ConversionData(L.LightningDataModule):
         for other in chosen:
             size = min(share, self.mel.length(other))
             start = rng.randint(0, self.mel.length(other) - size)
-            pieces.append(self.mel[other][:, start : start + size].float())
-        embedding = torch.stack([self.store["embedding"][other].float() for other in chosen]).mean(0)
-        return torch.cat(pieces, dim=1), torch.nn.functional.normalize(embedding.flatten(), dim=0)
+            pieces.append(self.mel[other][:, start : start + size])
+        embedding = torch.stack([self.vectors[other].float() for other in chosen]).mean(0)
+        return torch.cat(pieces, dim=1).float(), torch.nn.functional.normalize(embedding.flatten(), dim=0)
 
-    def _warped(self, curves: Tensor, start: int, size: int, rng: random.Random) -> Tensor:
-        """Curves (P, N) at a crop's frames, each moved by up to warp_s along a slow wave -> (P, size)."""
-        place = torch.arange(start, start + size)
-        most = self.warp_s * self.mel_spec.frame_rate
+    def _moved(self, start: int, size: int, length: int, rng: random.Random) -> Tensor:
+        """The frames of a crop, each moved by up to warp_s along a slow wave, within the clip (size,)."""
+        most = self.warp_s * self.mel_spec.frame_rate * rng.random()
         phase, waves = 2 * math.pi * rng.random(), rng.uniform(0.5, 2.0)
-        wave = torch.sin(phase + waves * 2 * math.pi * torch.arange(size) / size)
-        moved = (place + most * rng.random() * wave).round().long()
-        return curves[:, moved.clamp(0, curves.shape[1] - 1)]
+        share = torch.arange(size) / size
+        wave = torch.sin(phase + waves * 2 * math.pi * share)
+        return (torch.arange(start, start + size) + (most * wave).round().long()).clamp(0, length - 1)
 
     def train_dataloader(self) -> ResumableLoader[list[tuple[int, int]], dict[str, Any]]:
         """Training batches."""

@@ -13,6 +13,7 @@ from audiogen.nn.dual_attention import STYLE_HOP
 
 CURVES = 3  # log-F0, voicing, loudness; the low mel bins come after them
 OCTAVE = math.log(2)
+LEVEL_SCALE = 2.0  # nepers that loudness and mel bins are told in
 
 
 def prosody(mel: Tensor, f0: Tensor, low_bins: int) -> Tensor:
@@ -31,7 +32,7 @@ def prosody(mel: Tensor, f0: Tensor, low_bins: int) -> Tensor:
     loudness = torch.logsumexp(mel, dim=0)
     low = mel[:low_bins]
     level = torch.cat([loudness[None], low]) if low_bins else loudness[None]
-    level = (level - level.mean(1, keepdim=True)) / 2
+    level = (level - level.mean(1, keepdim=True)) / LEVEL_SCALE
     return torch.cat([log_f0[None], voiced[None].to(mel), level])
 
 
