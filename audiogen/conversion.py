@@ -122,9 +122,9 @@ def convert_blocks(
     with timer.stage("content"):
         tokens, runs = content_runs(system, wav)
     with timer.stage("prosody"):
-        curves = curves_of(wav, system, pitch=options.pitch) if style is None else None
+        told = style or curves_of(wav, system, pitch=options.pitch)
     with timer.stage("acoustic"):
-        mel = _mel(system, tokens, runs, voice, style or curves, options, seed, (chunk_s, overlap_s))
+        mel = _mel(system, tokens, runs, voice, told, options, seed, (chunk_s, overlap_s))
     if not bool(torch.isfinite(mel).all()):
         raise ValueError("the model gave NaN or infinite frames; try another number of steps")
     assert system.vocoder is not None, "checked by content_runs"
@@ -194,7 +194,7 @@ def _mel(
     tokens: Tensor,
     runs: Tensor,
     voice: Voice,
-    style: Style | Tensor | None,
+    style: Style | Tensor,
     options: ConvertOptions,
     seed: int,
     chunking: tuple[float, float],
@@ -202,22 +202,45 @@ def _mel(
     """Log-mel (1, n_mels, N) of all runs (S,); style: of a reference, or prosody on the source's frames."""
     rate = system.mel_spec.frame_rate
     plan = chunks(runs, *(max(1, round(seconds * rate)) for seconds in chunking))
-    ends = runs.cumsum(0)
-    memory = []
-    for chunk in plan:
-        span = slice(int(ends[chunk.first] - runs[chunk.first]), int(ends[chunk.last - 1]))
-        own = style_of(style[:, span], system) if isinstance(style, Tensor) else style
-        assert own is not None, "a reference's where there is no prosody of the source"
-        memory.append(memories(voice.timbre, own))
-    durations = lengths(system, tokens, runs, plan, memory, options)
+    durations = lengths(system, tokens, runs, plan, _memory(system, plan, runs, voice, style), options)
+    if isinstance(style, Tensor):
+        style = style[:, followed(runs, durations)]
     done = torch.cat([durations.new_zeros(1), durations.cumsum(0)])
     pieces = []
-    for chunk, known in zip(plan, memory, strict=True):
+    for chunk, known in zip(plan, _memory(system, plan, durations, voice, style), strict=True):
         some = slice(chunk.first, chunk.last)
         said, frames = (part[None, some].to(system.device) for part in (tokens, durations))
         mel = system.sample(said, frames, known, [seed], options, first_frame=int(done[chunk.first]))
         pieces.append(system.restore(mel)[0].float())
     return joined(pieces, [[int(done[run]) for run in chunk] for chunk in plan])[None]
+
+
+def _memory(
+    system: ConversionSystem,
+    plan: Sequence[Chunk],
+    runs: Tensor,
+    voice: Voice,
+    style: Style | Tensor,
+) -> Iterator[Stacked]:
+    """What each chunk hears of the voice and the style; prosody is on the frames of runs (S,)."""
+    ends = runs.cumsum(0)
+    for chunk in plan:
+        if isinstance(style, Tensor):
+            span = slice(int(ends[chunk.first] - runs[chunk.first]), int(ends[chunk.last - 1]))
+            yield memories(voice.timbre, style_of(style[:, span], system))
+        else:
+            yield memories(voice.timbre, style)
+
+
+def followed(runs: Tensor, durations: Tensor) -> Tensor:
+    """The source's frame that each frame of the result stands for, run by run.
+
+    runs, durations: frames of each run in the source and in the result, (S,). Returns (sum of durations,).
+    """
+    owner = torch.repeat_interleave(torch.arange(len(runs)), durations)
+    within = torch.arange(len(owner)) - (durations.cumsum(0) - durations)[owner]
+    start = runs.cumsum(0) - runs
+    return start[owner] + (2 * within + 1) * runs[owner] // (2 * durations[owner])
 
 
 @torch.no_grad()
@@ -226,7 +249,7 @@ def lengths(
     tokens: Tensor,
     runs: Tensor,
     plan: Sequence[Chunk],
-    memory: Sequence[Stacked],
+    memory: Iterable[Stacked],
     options: ConvertOptions,
 ) -> Tensor:
     """Frames of every run in the result (S,), 1 or more: the source's, or what each chunk predicts."""

@@ -12,6 +12,7 @@ from audiogen.conversion import (
     content_runs,
     convert_audio,
     convert_blocks,
+    followed,
     joined,
     whole_frames,
 )
@@ -271,6 +272,12 @@ def test_chunks_are_whole_runs_with_context_and_cover_all():
         assert 20 <= int(ends[one.last - 1] - ends[one.end - 1]) < 20 + 12
         assert 20 <= int(ends[two.begin - 1] - ends[two.first - 1]) < 20 + 12
     assert chunks(torch.tensor([5]), 150, 40) == [Chunk(0, 0, 1, 1)]
+
+
+def test_a_result_follows_the_sources_prosody_run_by_run():
+    runs = torch.tensor([2, 4, 1])
+    assert followed(runs, runs).tolist() == list(range(7))
+    assert followed(runs, torch.tensor([1, 8, 2])).tolist() == [1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
 
 
 def test_joined_chunks_of_one_signal_are_the_signal():
