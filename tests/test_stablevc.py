@@ -377,3 +377,21 @@ def test_the_prior_zero_has_no_guess():
 def test_style_of_curves_is_one_batch(system):
     style = style_of(torch.randn(7, 21), system)
     assert style.mask.shape == (1, 6)
+
+
+@pytest.mark.cuda
+def test_a_gpu_converts_as_the_cpu_does(voice, system, tmp_path):
+    """Kept durations, so that rounding changes no length; a voice file moves to where the system is."""
+    voice.save(tmp_path / "anna.voice")
+    source, options = speech(1.0), ConvertOptions(3, keep_duration=True, timbre_scale=1.5)
+    on_cpu = convert_audio(system, source, voice, options=options)
+    system.cuda()
+    moved = load_voice(tmp_path / "anna.voice", system)
+    on_gpu = convert_audio(system, source, moved, options=options)
+    assert moved.timbre.mask.is_cuda
+    assert on_cpu.wav.shape == on_gpu.wav.shape
+    tokens, durations, heard = batch_of(system.cpu())
+    told = {name: {k: v.cuda() for k, v in memory.items()} for name, memory in heard.items()}
+    one = system.sample(tokens, durations, heard, [0, 1], options)
+    other = system.cuda().sample(tokens.cuda(), durations.cuda(), told, [0, 1], options)
+    assert torch.allclose(one, other.cpu(), atol=1e-2)

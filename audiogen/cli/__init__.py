@@ -42,7 +42,7 @@ VERBS = {
         "audiogen.cli.enhance:enhance", "Take the noise out of recordings; report before and after."
     ),
     "convert": Verb("audiogen.cli.convert:convert", "Say what recordings say in another voice."),
-    "voice": Verb("audiogen.cli.voice:app", "Make voices for `convert` of recordings of a speaker."),
+    "voice": Verb("audiogen.cli.voice:app", "Make voice files for convert of recordings of a speaker."),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
     "import-vocoder": Verb(
         "audiogen.cli.import_vocoder:import_vocoder", "Make a model of an official vocoder release."
