@@ -162,7 +162,7 @@ class _Espeak:
         if self.library.espeak_SetVoiceByName(voice.encode()):
             raise DataError(f"espeak-ng has no voice {voice!r}; `espeak-ng --voices=variant` lists variants")
         self.library.espeak_SetParameter(self.PITCH, pitch, 0)
-        ctypes.CDLL(None).srand(1)  # its noise comes from the C library's numbers
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # else it draws noise by the clock
         words = text.encode()
         self.library.espeak_Synth(words, len(words) + 1, 0, 1, 0, self.UTF8, None, None)
         if not self.chunks or not self.events:

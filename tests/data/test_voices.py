@@ -171,7 +171,7 @@ def test_recordings_with_texts_are_aligned(tmp_path, monkeypatch):
     """A folder of speakers with texts: the phones found are those that are known to sound."""
     corpus = write_corpus(tmp_path / "corpus")
     (tmp_path / "own" / "ann").mkdir(parents=True)
-    for number, text in enumerate(TEXTS):
+    for number, text in enumerate(TEXTS[:6]):
         wav = read_audio(corpus / "wavs" / f"clip{number:02}.wav")
         write_audio(tmp_path / "own" / "ann" / f"clip{number:02}.flac", wav, RATE)
         (tmp_path / "own" / "ann" / f"clip{number:02}.txt").write_text(text)
