@@ -188,7 +188,7 @@ class ConversionData(L.LightningDataModule):
             warped = warp_frequencies(
                 torch.cat([mel, reference, around], dim=1)[None], factor, self.mel_spec
             )[0]
-            mel, reference, around = warped.split(parts, dim=1)
+            mel, reference, around = torch.split(warped, parts, dim=1)
             curves[CURVES:] = around[: self.low_bins] / LEVEL_SCALE
             embedding = torch.zeros_like(embedding)
         tokens = self.tokens[item][crop].long()
