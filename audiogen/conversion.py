@@ -96,6 +96,7 @@ class Chunk(NamedTuple):
     last: int
 
 
+@torch.inference_mode()
 def convert_blocks(
     system: ConversionSystem,
     source: Audio,
