@@ -149,7 +149,7 @@ def test_a_new_voice_has_clip_and_references_moved_alike(voices):
         assert torch.equal(mel[0], reference[0])
     row = moved.example(item, random.Random(5))
     whole = moved.mel[item].float()
-    factors = [math.exp(0.2 * f / 1000) for f in range(-1000, 1001)]
+    factors = [math.exp(0.2 * f / 200) for f in range(-200, 201)]
     warped = warp_frequencies(whole.expand(len(factors), -1, -1), torch.tensor(factors), MelSpec())
     size = row["mel"].shape[1]
     near = (warped.unfold(2, size, 1) - row["mel"][None, :, None]).abs().amax((1, 3)).min()
