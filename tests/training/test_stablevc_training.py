@@ -149,17 +149,17 @@ def test_a_new_voice_has_clip_and_references_moved_alike(voices):
         assert torch.equal(mel[0], reference[0])
     row = moved.example(item, random.Random(5))
     whole = moved.mel[item].float()
-    factors = [math.exp(0.2 * f / 200) for f in range(-200, 201)]
+    factors = [math.exp(0.2 * f / 500) for f in range(-500, 501)]
     warped = warp_frequencies(whole.expand(len(factors), -1, -1), torch.tensor(factors), MelSpec())
     size = row["mel"].shape[1]
     near = (warped.unfold(2, size, 1) - row["mel"][None, :, None]).abs().amax((1, 3)).min()
-    assert near < 0.05
+    assert near < 0.1
     k, start = divmod(
         int((warped.unfold(2, size, 1) - row["mel"][None, :, None]).abs().amax((1, 3)).argmin()),
         whole.shape[1] - size + 1,
     )
     curves = prosody(warped[k], moved.store["f0"][item], 4)[:, start : start + size]
-    assert torch.allclose(row["prosody"][3:], curves[3:], atol=0.05)
+    assert torch.allclose(row["prosody"][3:], curves[3:], atol=0.1)
     assert torch.allclose(row["prosody"][:2], curves[:2], atol=2e-3)
     assert not row["embedding"].any()
     held_out = moved.validation_items[0]
