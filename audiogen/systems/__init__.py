@@ -5,6 +5,8 @@ from __future__ import annotations
 SYSTEMS = {
     "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
     "comospeech_sing": "audiogen.systems.comospeech_sing:CoMoSpeechSing",
+    "melody": "audiogen.systems.melody:MeLoDy",
+    "melody_lm": "audiogen.systems.melody_lm:MeLoDyLM",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
     "storm": "audiogen.systems.storm:StoRM",
     "vocoder": "audiogen.systems.vocoder:Vocoder",
