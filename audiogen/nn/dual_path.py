@@ -41,14 +41,14 @@ def overlap_add(segments: Tensor, frames: int) -> Tensor:
     Undoes `segment`.
     """
     half = segments.shape[2] // 2
-    first, second = segments.split(half, dim=2)
-    both = second[:, :-1] + first[:, 1:]
+    both = segments[:, :-1, half:] + segments[:, 1:, :half]
     return both.flatten(1, 2)[:, :frames] / 2
 
 
 def merge(x: Tensor, columns: int) -> Tensor:
     """Columns of segments (B, S, K, C) averaged to `columns`, of K / columns neighbours each."""
-    return x.unflatten(2, (columns, -1)).mean(3)
+    B, S, K, C = x.shape
+    return x.reshape(B, S, columns, K // columns, C).mean(3)
 
 
 def merged_columns(size: int, blocks: int) -> list[int]:

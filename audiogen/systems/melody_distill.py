@@ -50,13 +50,8 @@ class MeLoDyDistill(MeLoDy):
             "patterns": (0.0, 0.5, 0.5),
         }
         super().__init__(**self.released_hparams)
-        self.hparams.update(
-            lr=lr,
-            lr_final=lr_final,
-            warmup_steps=warmup_steps,
-            total_steps=total_steps,
-            weight_decay=weight_decay,
-        )
+        schedule = {"lr": lr, "lr_final": lr_final, "warmup_steps": warmup_steps, "total_steps": total_steps}
+        self.hparams.update({**self.released_hparams, **schedule, "weight_decay": weight_decay})
         self.load_state_dict(state)
         # in a tuple it is no part of this module: it is neither trained nor saved, its checkpoint has it
         self.teacher: tuple[nn.Module, ...] = (MeLoDy(**hparams).requires_grad_(False).eval(),)
