@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SYSTEMS = {
+    "autoencoder": "audiogen.systems.autoencoder:AudioAutoencoder",
     "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
     "comospeech_sing": "audiogen.systems.comospeech_sing:CoMoSpeechSing",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
