@@ -127,8 +127,8 @@ class AudioAutoencoder(L.LightningModule):
     @torch.no_grad()
     def observe(self, squashed: Tensor) -> None:
         """Let the statistics of latents follow those of a batch (B, D, L) within +-LIMIT."""
-        generator, first = self.generator, self.global_step == 0
-        share = 1.0 if first else 1 - self.hparams["statistics_decay"]
+        generator = self.generator
+        share = max(1 - self.hparams["statistics_decay"], 1 / (self.global_step + 1))
         values = squashed.transpose(0, 1).flatten(1)
         generator.latent_mean.lerp_(values.mean(1), share)
         generator.latent_std.lerp_(values.std(1).clamp(min=1e-3), share)

@@ -19,7 +19,8 @@ from audiogen.nn.streams import Chain, Pointwise
 from audiogen.vocoders.vocos import LOG_MAX
 
 LIMIT = 3.0  # latents before normalisation lie within +-LIMIT
-QUIETEST = 1e-4  # magnitude, a full-scale sine having 1, below which the encoder hears silence
+QUIETEST = 1e-5  # magnitude, a full-scale sine having 1, below which the encoder hears silence
+NARROW = -4.0  # log-variance of the untrained encoder
 
 
 class Posterior(NamedTuple):
@@ -93,6 +94,7 @@ class Autoencoder(nn.Module):
         self.sample_rate, self.latents, self.n_fft = sample_rate, latents, n_fft
         self.frame_hop, self.stride = hop_length, prod(strides)
         window, bins = torch.hann_window(n_fft), n_fft // 2 + 1
+        self.levels = nn.BatchNorm1d(bins, momentum=None, affine=False)  # statistics of log-magnitudes
         self.encoder = nn.Sequential(
             nn.Conv1d(bins, channels, 3, padding=1),
             ChannelNorm(channels),
@@ -107,6 +109,11 @@ class Autoencoder(nn.Module):
             Pointwise(ChannelNorm(channels)),
         )
         self.head = nn.Linear(channels, 3 * bins)
+        with torch.no_grad():  # draws as wide as the means would hide them, and no decoder would listen
+            last = self.encoder[-1]
+            assert isinstance(last, nn.Conv1d)
+            last.weight.mul_(0.5)
+            last.bias[latents:] = NARROW
         self.clock = PhaseClock(n_fft, hop_length)
         self.refinements = nn.ModuleList(
             PhaseRefinement(window, hop_length, center=False) for _ in range(refinements)
@@ -150,8 +157,8 @@ class Autoencoder(nn.Module):
 
     def posterior(self, spectrum: Tensor) -> Posterior:
         """What `spectrum` gives -> Gaussians over latents before `squash`."""
-        level = spectrum.abs() / (self.n_fft / 4)  # a sine of amplitude 1 has 1
-        mean, log_variance = self.encoder(level.clamp(min=QUIETEST).log().mT / 4 + 1).float().chunk(2, dim=1)
+        level = spectrum.abs().clamp(min=QUIETEST * self.n_fft / 4).log().mT
+        mean, log_variance = self.encoder(self.levels(level)).float().chunk(2, dim=1)
         return Posterior(mean, log_variance.clamp(-12, 4))
 
     def encode(self, wav: Tensor) -> Tensor:
@@ -196,9 +203,10 @@ class Autoencoder(nn.Module):
     ) -> tuple[AutoencoderState, AutoencoderOutput]:
         squashed = latents * self.latent_std[:, None] + self.latent_mean[:, None]
         trunk, x = self.trunk.stream(state.trunk, squashed, last)
-        log_magnitude, deviation, offset = self.head(x.mT).float().chunk(3, dim=2)
-        magnitude = log_magnitude.clamp(max=LOG_MAX).exp()
-        clock, phases = self.clock.stream(state.clock, deviation, magnitude)
+        loudness, deviation, offset = self.head(x.mT).float().chunk(3, dim=2)
+        magnitude = self.loudness(loudness).clamp(max=LOG_MAX).exp()
+        # frequencies learn from their own loss: the waveform's gradient, summed over all frames, drowns it
+        clock, phases = self.clock.stream(state.clock, deviation.detach(), magnitude)
         spectrum = torch.polar(magnitude, phases + offset)
         wanted, before, refinements = magnitude, torch.zeros_like(spectrum), []
         for layer, old in zip(self._refinements(), state.refinements, strict=True):
@@ -207,6 +215,13 @@ class Autoencoder(nn.Module):
         istft, audio = self.istft.stream(state.istft, spectrum, last)
         state = AutoencoderState(trunk, clock, tuple(refinements), istft)
         return state, AutoencoderOutput(audio[:, None], magnitude, deviation)
+
+    def loudness(self, relative: Tensor) -> Tensor:
+        """Log-magnitudes (B, N, bins) in standard deviations from the usual ones -> as they are."""
+        mean, variance = self.levels.running_mean, self.levels.running_var
+        assert mean is not None
+        assert variance is not None
+        return relative * (variance + self.levels.eps).sqrt() + mean
 
     def _refinements(self) -> list[PhaseRefinement]:
         return [layer for layer in self.refinements if isinstance(layer, PhaseRefinement)]
