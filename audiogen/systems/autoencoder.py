@@ -23,6 +23,9 @@ from audiogen.training.pictures import log_audio
 from audiogen.training.schedules import warmup_cosine
 from audiogen.vocoders.autoencoder import Autoencoder, AutoencoderOutput, squash
 
+# what lies 80 dB below a loud tone is not worth latents: the tails of reverberation, rounding
+FLOOR, MEL_FLOOR = 2e-2, 1e-3
+
 
 class AudioAutoencoder(L.LightningModule):
     """The VAE-GAN of MeLoDy (Lam et al. 2023, appendix) on the networks of `Autoencoder`.
@@ -80,7 +83,7 @@ class AudioAutoencoder(L.LightningModule):
             refinements,
         )
         self.discriminators = Discriminators(periods, n_ffts, discriminator_channels)
-        self.loss_specs = resolutions(MelSpec(sample_rate, f_max=sample_rate / 2), loss_n_ffts)
+        self.loss_specs = resolutions(MelSpec(sample_rate, f_max=sample_rate / 2), loss_n_ffts, MEL_FLOOR)
 
     def release(self) -> dict[str, Any]:
         """Name in SYSTEMS and hyper-parameters of what this run makes."""
@@ -116,7 +119,7 @@ class AudioAutoencoder(L.LightningModule):
         self.observe(squash(posterior.mean.detach()))
         output = self.generator.synthesize(self.generator.normalise(squash(posterior.sample())))
         fake, divergence = output.audio[:, 0], posterior.divergence()
-        stft, mel = spectral_losses(fake, real, self.loss_specs)
+        stft, mel = spectral_losses(fake, real, self.loss_specs, FLOOR)
         self.log_dict({"train/stft": stft, "train/mel": mel, "train/kl": divergence}, prog_bar=True)
         loss = self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * mel
         loss = loss + self.hparams["weight_kl"] * divergence + self.head_losses(output, spectrum)
@@ -136,7 +139,7 @@ class AudioAutoencoder(L.LightningModule):
     def head_losses(self, output: AutoencoderOutput, spectrum: Tensor) -> Tensor:
         """What the head of the decoder asks for against the recording's STFT (B, N, bins) -> scalar."""
         real = spectrum.abs()
-        magnitudes = magnitude_loss(output.magnitude, real)
+        magnitudes = magnitude_loss(output.magnitude, real, FLOOR)
         # 1 - cos of the phase error that a frame's frequencies lead to in the next one, where it is loud
         weight = real[:, 1:] * real[:, :-1]
         weight = weight / weight.sum().clamp(min=1e-3)
@@ -186,7 +189,7 @@ class AudioAutoencoder(L.LightningModule):
         """Spectral distances of held-out copies; the first clips are heard in TensorBoard."""
         real = batch["wav"]
         fake = self.decode(self.encode(real[:, None]))[:, 0, : real.shape[-1]]
-        stft, mel = spectral_losses(fake, real, self.loss_specs)
+        stft, mel = spectral_losses(fake, real, self.loss_specs, FLOOR)
         self.log_dict({"val/stft": stft, "val/mel": mel}, prog_bar=True, batch_size=len(real))
         if batch_idx < 3:
             log_audio(self, f"{batch['ids'][0]}/copy", fake, self.sample_rate)

@@ -19,7 +19,7 @@ from audiogen.nn.streams import Chain, Pointwise
 from audiogen.vocoders.vocos import LOG_MAX
 
 LIMIT = 3.0  # latents before normalisation lie within +-LIMIT
-QUIETEST = 1e-5  # magnitude, a full-scale sine having 1, below which the encoder hears silence
+QUIETEST = 1e-4  # magnitude, a full-scale sine having 1, below which the encoder hears silence
 NARROW = -4.0  # log-variance of the untrained encoder
 
 
