@@ -112,6 +112,7 @@ class Autoencoder(nn.Module):
         with torch.no_grad():  # draws as wide as the means would hide them, and no decoder would listen
             last = self.encoder[-1]
             assert isinstance(last, nn.Conv1d)
+            assert last.bias is not None
             last.weight.mul_(0.5)
             last.bias[latents:] = NARROW
         self.clock = PhaseClock(n_fft, hop_length)
