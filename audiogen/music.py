@@ -62,7 +62,7 @@ class Passes:
 class MusicSystem(Protocol):
     """What a system must offer to make music.
 
-    chunk_seconds: music is made in whole chunks. chunks: of its window: it makes and remembers less at a time.
+    chunk_seconds: music is made in whole chunks. chunks: of its window, what it hears at a time.
     """
 
     sample_rate: int

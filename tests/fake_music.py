@@ -3,8 +3,10 @@
 import random
 
 import torch
+from torch import nn
 
 from audiogen.data.store import save_ragged
+from audiogen.systems import SYSTEMS
 
 VOCABULARY, DIM, FRAMES, TOKENS = 16, 4, 12, 4  # of a chunk
 LATENT_RATE, TOKEN_RATE = 30.0, 10.0
@@ -41,3 +43,79 @@ def write_latents(path, items=24, tokens=24):
     }
     save_ragged(path, {"latents": list(latents), "tokens": list(rows)}, metadata)
     return path
+
+
+class FakeTokenizer(nn.Module):
+    """Tokens by loudness, `hop` samples each."""
+
+    def __init__(self, sample_rate=24000, hop=384, vocabulary=VOCABULARY):
+        super().__init__()
+        self.hparams = {"sample_rate": sample_rate, "hop": hop, "vocabulary": vocabulary}
+        self.sample_rate, self.hop, self.vocabulary = sample_rate, hop, vocabulary
+        self.frame_rate = sample_rate / hop
+        self.register_buffer("scale", torch.tensor(40.0))
+
+    def encode(self, wav):
+        wav = nn.functional.pad(wav, (0, -wav.shape[-1] % self.hop))
+        level = wav.unflatten(-1, (-1, self.hop)).abs().mean(-1)
+        return (level * self.scale).long().clamp(max=self.vocabulary - 1)
+
+
+AUTOENCODER = {
+    "latents": DIM,
+    "hop_length": 64,
+    "n_fft": 256,
+    "channels": 16,
+    "hidden": 16,
+    "encoder_blocks": (1, 1),
+    "decoder_blocks": (1, 1),
+}
+NET = {"width": 16, "blocks": 2, "heads": 2, "size": 8, "angle_channels": 8}
+WORDS = ("piano", "slow", "flute", "in", "key:a", "minor")
+CAPTIONS = {"words": WORDS, "max_words": 16, "caption_net": {"width": 16, "layers": 1, "heads": 2}}
+PARTS = {
+    "lm": {
+        "system": "melody_lm",
+        "hparams": {
+            "vocabulary": VOCABULARY,
+            "context": 24,
+            "net": {"width": 16, "layers": 2, "heads": 2},
+            **CAPTIONS,
+        },
+    },
+    "diffusion": {
+        "system": "melody",
+        "hparams": {
+            "latent_dim": DIM,
+            "vocabulary": VOCABULARY,
+            "chunk_frames": FRAMES,
+            "chunk_tokens": TOKENS,
+            "chunks": 4,
+            "net": NET,
+            "default_steps": 2,
+            **CAPTIONS,
+        },
+    },
+    "autoencoder": {"system": "autoencoder", "hparams": AUTOENCODER},
+    "tokenizer": {"system": "faketokenizer", "hparams": {}},
+}
+
+
+def register(monkeypatch):
+    """Make the package know the fake tokenizer for the length of a test."""
+    monkeypatch.setitem(SYSTEMS, "faketokenizer", f"{FakeTokenizer.__module__}:{FakeTokenizer.__qualname__}")
+
+
+def music_system(seed=0, **more):
+    """MeLoDy of random weights, its parts of the sizes that fit each other; register the tokenizer first."""
+    from audiogen.systems.melody_music import MeLoDyMusic
+
+    torch.manual_seed(seed)
+    system = MeLoDyMusic(PARTS, **more)
+    for parameter in system.lm.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    nn.init.normal_(system.diffusion.net.exit.weight, std=0.2)
+    # what a release keeps of both, so that a file is the system to the last bit
+    system.lm.half().float()
+    system.diffusion.half().float()
+    return system.eval()

@@ -36,16 +36,18 @@ ALLOWED = {  # part -> the other parts of the package it may import
     | {"nn", "text", "speech", "speech_stream", "streaming", "report", "training", "vocoders"},
     "caption_model": ROOT | {"nn", "text", "training"},
     "enhancement": ROOT | {"report"},
+    "semantic": ROOT,
+    "music": ROOT | {"report"},
     # they measure whatever can speak or enhance
-    "metrics": ROOT | {"text", "speech", "vocoders", "enhancement", "report"},
+    "metrics": ROOT | {"text", "speech", "vocoders", "enhancement", "report", "semantic"},
     "training": ROOT | {"nn", "data", "metrics", "report", "text"},
     "systems": ROOT
     | {"nn", "sampling", "vocoders", "text", "data", "metrics", "speech", "speech_stream", "report"}
-    | {"streaming", "training", "acoustic_model", "caption_model", "enhancement"},
+    | {"streaming", "training", "acoustic_model", "caption_model", "enhancement", "semantic", "music"},
     "hub": ROOT | {"systems", "vocoders", "training"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
-    | {"enhancement"},
+    | {"enhancement", "semantic"},
 }
 HEAVY = [
     "torch",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 SYSTEMS = {
+    "autoencoder": "audiogen.systems.autoencoder:AudioAutoencoder",
     "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
     "comospeech_sing": "audiogen.systems.comospeech_sing:CoMoSpeechSing",
     "melody": "audiogen.systems.melody:MeLoDy",
     "melody_lm": "audiogen.systems.melody_lm:MeLoDyLM",
+    "melody_music": "audiogen.systems.melody_music:MeLoDyMusic",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
     "storm": "audiogen.systems.storm:StoRM",
     "vocoder": "audiogen.systems.vocoder:Vocoder",

@@ -1,4 +1,4 @@
-"""MeLoDy as a whole (Lam et al. 2023): words to semantic tokens to latents to sound, for as long as wanted."""
+"""MeLoDy as a whole (Lam et al. 2023): words to semantic tokens to latents to sound, without end."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ class MeLoDyMusic(L.LightningModule):
                 raise ValueError(
                     f"the parts of MeLoDy differ in their {what}: {a} and {b}; train them on one file"
                 )
+        if self.lm.context <= (window := self.chunks * self.diffusion.chunk_tokens):
+            raise ValueError(f"the language model remembers {self.lm.context} tokens; a window has {window}")
         seconds = self.diffusion.chunk_tokens / self.tokenizer.frame_rate
         if abs(seconds - self.chunk_seconds) > 1e-6 * seconds:
             raise ValueError(
@@ -167,7 +169,8 @@ class MeLoDyMusic(L.LightningModule):
         end = before[..., before.shape[-1] - known * self.chunk_samples :].to(self.device)
         latents, tokens = self.coder.encode(end), self.tokenizer.encode(end[:, 0])
         tokens = tokens[:, : known * self.diffusion.chunk_tokens]
-        return MusicState(tokens, latents[..., : known * self.diffusion.chunk_frames], known, decoder)
+        latents = latents[..., : known * self.diffusion.chunk_frames]
+        return MusicState(tokens, latents[..., max(0, latents.shape[-1] - self._free(1)) :], known, decoder)
 
     @torch.inference_mode()
     def compose(
@@ -230,7 +233,8 @@ class MeLoDyMusic(L.LightningModule):
         Joined they are the same however they are read. Raises ValueError for options that it cannot follow.
         """
         options, timer = options or MusicOptions(), timer or StageTimer(self.device)
-        state = self.begin(len(seeds), before)
+        with timer.stage("io"):
+            state = self.begin(len(seeds), before)
         # what the decoder has to forget: the copy of what went before, but for its lead
         skip, left = self._remembered_samples(state) - lead, None
         if seconds is not None:
