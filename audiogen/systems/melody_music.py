@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import lightning.pytorch as L
@@ -16,10 +15,10 @@ from torch import Tensor
 from audiogen.music import MusicOptions, Passes, Prompts
 from audiogen.nn.lm import Choice
 from audiogen.report import StageTimer
-from audiogen.systems import SYSTEMS
 from audiogen.systems.melody import Kept, MeLoDy
 from audiogen.systems.melody_lm import MeLoDyLM
 from audiogen.training.checkpoint import read_weights
+from audiogen.weights import build
 
 PARTS = ("lm", "diffusion", "autoencoder", "tokenizer")
 HALF = ("lm", "diffusion")  # parts whose weights are released with 16 bits
@@ -51,10 +50,10 @@ class MeLoDyMusic(L.LightningModule):
         if missing := [name for name in PARTS if name not in parts]:
             raise ValueError(f"MeLoDy lacks its {' and '.join(missing)}; give all of {', '.join(PARTS)}")
         self.save_hyperparameters()
-        self.lm: MeLoDyLM = _built(parts["lm"])
-        self.diffusion: MeLoDy = _built(parts["diffusion"])
-        self.autoencoder = _built(parts["autoencoder"])
-        self.tokenizer = _built(parts["tokenizer"])
+        self.lm: MeLoDyLM = _build(parts["lm"])
+        self.diffusion: MeLoDy = _build(parts["diffusion"])
+        self.autoencoder = _build(parts["autoencoder"])
+        self.tokenizer = _build(parts["tokenizer"])
         self.advance = advance
         self.sample_rate = int(self.coder.sample_rate)
         self._check()
@@ -136,7 +135,8 @@ class MeLoDyMusic(L.LightningModule):
         """Chunks of every round until `seconds` are made. begun: there is music that it goes on from."""
         if not (seconds > 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds must be positive, got {seconds}")
-        left, rounds = math.ceil(seconds / self.chunk_seconds - 1e-6), []
+        left = math.ceil(seconds / self.chunk_seconds - 1e-6)
+        rounds: list[int] = []
         while left > 0:
             rounds.append(min(left, self.at_once(options, first=not (rounds or begun))))
             left -= rounds[-1]
@@ -298,10 +298,8 @@ def _captions(prompts: str | Prompts, second: float, items: int) -> Sequence[str
     return captions
 
 
-def _built(part: Mapping[str, Any]) -> Any:
-    """The system of a part, with random weights."""
-    module, _, name = SYSTEMS[part["system"]].partition(":")
-    return getattr(import_module(module), name)(**part["hparams"])
+def _build(part: Mapping[str, Any]) -> Any:
+    return build(part["system"], part["hparams"])
 
 
 def _release_state(part: Any) -> Mapping[str, Tensor]:
