@@ -141,7 +141,7 @@ def continued(
     prompts: str | Prompts,
     seed: int,
     options: MusicOptions,
-    seconds: float,
+    seconds: float | None,
     timer: StageTimer | None = None,
 ) -> Iterator[Tensor]:
     """A recording (1, T) at the system's rate, then `seconds` of music that goes on from it; (1, 1, T) each.

@@ -41,6 +41,7 @@ VERBS = {
     "enhance": Verb(
         "audiogen.cli.enhance:enhance", "Take the noise out of recordings; report before and after."
     ),
+    "music": Verb("audiogen.cli.music:music", "Make music of words, of any length, as it is heard."),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
     "import-vocoder": Verb(
         "audiogen.cli.import_vocoder:import_vocoder", "Make a model of an official vocoder release."
