@@ -193,18 +193,24 @@ def music(
         float, typer.Option("--held-out", min=0.0, max=0.5, help="Share of scores kept for testing.")
     ] = 0.05,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that render.")] = CORES,
+    captioned: Annotated[
+        bool,
+        typer.Option("--captioned", help="Mostly one family of instruments a piece: what captions teach."),
+    ] = False,
 ) -> None:
-    """Music at 24 kHz for a vocoder: public-domain scores in new arrangements, played by fluidsynth.
+    """Music at 24 kHz for a vocoder or MeLoDy: public-domain scores in new arrangements, by fluidsynth.
 
     Writes audio.safetensors and manifest.jsonl, whose lines tell the score, instruments, key and tempo of
-    every piece, and keeps the pieces as FLAC. A further call goes on from those that are there. Needs
-    the extra `music` of this package, and `apt install fluidsynth fluid-soundfont-gm`.
+    every piece, with captions, and keeps the pieces as FLAC. A further call goes on from those that are
+    there. Needs the extra `music` of this package, and `apt install fluidsynth fluid-soundfont-gm`.
     """
     from audiogen.data import music as recipe
+    from audiogen.data.arrangement import ANY, CAPTIONED
     from audiogen.data.pack import pack_waveforms
 
     bank = soundfont if soundfont is not None else recipe.BANK
-    pieces = recipe.render_all(out, minutes, seed, bank, workers, _progress)
+    taste = CAPTIONED if captioned else ANY
+    pieces = recipe.render_all(out, minutes, seed, bank, workers, _progress, taste)
     held_out_scores = recipe.held_out_scores(pieces, held_out, seed)
     ids = {piece["id"] for piece in pieces if piece["score"] in held_out_scores}
     clips = recipe.clips_of(out, pieces)

@@ -15,6 +15,7 @@ from audiogen.nn.conv import StreamConv1d, StreamConvTranspose1d
 from audiogen.nn.convnext import ChannelNorm, ConvNeXtBlock
 from audiogen.nn.istft import InverseStft, IstftState
 from audiogen.nn.refinement import PhaseRefinement, RefinementState
+from audiogen.nn.standard import Standard
 from audiogen.nn.streams import Chain, Pointwise
 from audiogen.vocoders.vocos import LOG_MAX
 
@@ -94,7 +95,7 @@ class Autoencoder(nn.Module):
         self.sample_rate, self.latents, self.n_fft = sample_rate, latents, n_fft
         self.frame_hop, self.stride = hop_length, prod(strides)
         window, bins = torch.hann_window(n_fft), n_fft // 2 + 1
-        self.levels = nn.BatchNorm1d(bins, momentum=None, affine=False)  # statistics of log-magnitudes
+        self.levels = Standard(bins)  # of log-magnitudes
         self.encoder = nn.Sequential(
             nn.Conv1d(bins, channels, 3, padding=1),
             ChannelNorm(channels),
@@ -205,7 +206,7 @@ class Autoencoder(nn.Module):
         squashed = latents * self.latent_std[:, None] + self.latent_mean[:, None]
         trunk, x = self.trunk.stream(state.trunk, squashed, last)
         loudness, deviation, offset = self.head(x.mT).float().chunk(3, dim=2)
-        magnitude = self.loudness(loudness).clamp(max=LOG_MAX).exp()
+        magnitude = self.levels.inverse(loudness).clamp(max=LOG_MAX).exp()
         # frequencies learn from their own loss: the waveform's gradient, summed over all frames, drowns it
         clock, phases = self.clock.stream(state.clock, deviation.detach(), magnitude)
         spectrum = torch.polar(magnitude, phases + offset)
@@ -216,13 +217,6 @@ class Autoencoder(nn.Module):
         istft, audio = self.istft.stream(state.istft, spectrum, last)
         state = AutoencoderState(trunk, clock, tuple(refinements), istft)
         return state, AutoencoderOutput(audio[:, None], magnitude, deviation)
-
-    def loudness(self, relative: Tensor) -> Tensor:
-        """Log-magnitudes (B, N, bins) in standard deviations from the usual ones -> as they are."""
-        mean, variance = self.levels.running_mean, self.levels.running_var
-        assert mean is not None
-        assert variance is not None
-        return relative * (variance + self.levels.eps).sqrt() + mean
 
     def _refinements(self) -> list[PhaseRefinement]:
         return [layer for layer in self.refinements if isinstance(layer, PhaseRefinement)]

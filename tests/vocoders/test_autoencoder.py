@@ -28,6 +28,8 @@ CODECS = {
     ),
     "no refinement": Autoencoder(16000, hop_length=64, n_fft=256, refinements=0, **SMALL),
 }
+for codec in CODECS.values():
+    codec.eval()
 
 
 def streamed(codec, latents, cuts):
@@ -91,7 +93,7 @@ def test_levels_without_blocks_are_refused():
 
 def test_statistics_make_unit_variance_and_decoding_undoes_them():
     torch.manual_seed(2)
-    codec = Autoencoder(16000, hop_length=64, n_fft=256, **SMALL)
+    codec = Autoencoder(16000, hop_length=64, n_fft=256, **SMALL).eval()
     wav = 0.2 * torch.randn(4, 1, 6400)
     raw, plain = codec.encode(wav), codec.decode(codec.encode(wav))
     codec.latent_mean.copy_(raw.mean(dim=(0, 2)))
