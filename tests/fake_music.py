@@ -17,11 +17,9 @@ def item(number, tokens=24):
     """Tokens count up in the instrument's own quarter of the vocabulary -> facts, tokens, latents."""
     rng = random.Random(number)
     which = number % len(INSTRUMENTS)
-    facts = {
-        "instruments": [INSTRUMENTS[which]],
-        "key": rng.choice(("A minor", "Bb major")),
-        "bpm": rng.randint(60, 160),
-    }
+    bpm = rng.randint(60, 160)
+    name, mode = INSTRUMENTS[which], rng.choice(("minor", "major"))
+    facts = {"instruments": [name], "family": name, "key": f"B flat {mode}", "mode": mode, "bpm": bpm}
     row = (torch.arange(tokens) + rng.randint(0, 3)) % 4 + 4 * which
     table = torch.randn(VOCABULARY, DIM, generator=torch.Generator().manual_seed(0))
     latents = table[row].repeat_interleave(FRAMES // TOKENS, 0).T
@@ -34,7 +32,10 @@ def write_latents(path, items=24, tokens=24):
     metadata = {
         "kind": "music_latents",
         "ids": [f"tune{n}" for n in range(items)],
-        "captions": [f"solo {f['instruments'][0]} in {f['key']} at {f['bpm']} bpm" for f in facts],
+        "captions": [
+            [f"solo {f['instruments'][0]} in {f['key']} at {f['bpm']} bpm", f["instruments"][0]]
+            for f in facts
+        ],
         "facts": list(facts),
         "splits": ["validation" if n % 6 == 0 else "test" if n % 6 == 1 else "train" for n in range(items)],
         "latent_rate": LATENT_RATE,

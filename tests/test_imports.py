@@ -47,7 +47,7 @@ ALLOWED = {  # part -> the other parts of the package it may import
     "hub": ROOT | {"systems", "vocoders", "training"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
-    | {"enhancement", "semantic"},
+    | {"enhancement", "semantic", "music"},
 }
 HEAVY = [
     "torch",

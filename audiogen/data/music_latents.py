@@ -36,7 +36,7 @@ class MusicBatch(TypedDict):
 class Crop:
     """Item `index` from chunk-grid place `start` (a fraction of what is free) on, `chunks` chunks long.
 
-    words: seed of its caption; "" keeps the caption it has.
+    words: seed of its caption; "" takes the first it has.
     """
 
     index: int
@@ -80,7 +80,7 @@ class MusicLatentData(L.LightningDataModule):
     the unit of crops and of continuation; both last equally long. chunks: of a crop; short: share of batches
     that have fewer, at random. rephrase: share of captions that are made anew from the facts, of which each
     is dropped with probability drop. An "epoch" is `batches_per_epoch` batches. Validation is the start of
-    every held-out item, with the caption it has.
+    every held-out item, with its first caption.
     """
 
     def __init__(
@@ -114,7 +114,10 @@ class MusicLatentData(L.LightningDataModule):
         if "latents" not in store or "tokens" not in store:
             raise DataError(f"{self.path} holds no latents and tokens; make it with `audiogen prepare music`")
         self.latents, self.tokens = store["latents"], store["tokens"]
-        self.captions: list[str] = list(self.metadata["captions"])
+        # one caption an item, or several
+        self.captions: list[list[str]] = [
+            [c] if isinstance(c, str) else list(c) for c in self.metadata["captions"]
+        ]
         self.facts: list[dict[str, Any]] = list(self.metadata.get("facts") or [{} for _ in self.captions])
         self.ids = list(self.metadata.get("ids") or range(len(self.captions)))
         splits = list(self.metadata["splits"])
@@ -140,7 +143,8 @@ class MusicLatentData(L.LightningDataModule):
     def all_captions(self) -> list[str]:
         """Captions in which every word occurs that training may use."""
         facts = [self.facts[n] for n in self.training]
-        return vocabulary_of([self.captions[n] for n in self.training], facts, seed=self.seed)
+        captions = [caption for n in self.training for caption in self.captions[n]]
+        return vocabulary_of(captions, facts, seed=self.seed)
 
     def plan_epoch(self, epoch: int) -> list[list[Crop]]:
         """Crops of an epoch, batch by batch: the items in a new order, again when they are used up."""
@@ -208,9 +212,9 @@ class MusicLatentData(L.LightningDataModule):
         )
 
     def _caption(self, crop: Crop) -> str:
-        caption = self.captions[crop.index]
+        captions = self.captions[crop.index]
         if not crop.words:
-            return caption
+            return captions[0]
         rng = random.Random(f"caption/{crop.words}")
         made = rephrased(self.facts[crop.index], rng, drop=self.drop) if rng.random() < self.rephrase else ""
-        return made or caption
+        return made or rng.choice(captions)

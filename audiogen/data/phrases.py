@@ -3,110 +3,80 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-TEMPOS = (  # up to so many beats a minute
-    (76, ("slow", "slow", "calm in tempo")),
-    (112, ("medium tempo", "moderate", "at a moderate tempo")),
-    (1000, ("fast", "quick", "fast", "lively in tempo")),
-)
-DYNAMICS = {"p": "soft", "mp": "gentle", "mf": "moderately loud", "f": "loud", "ff": "very loud"}
-SYNONYMS = {
-    "acoustic grand piano": ("piano", "grand piano", "acoustic grand piano"),
-    "bright acoustic piano": ("piano", "bright piano", "bright acoustic piano"),
-    "electric piano 1": ("electric piano",),
-    "string ensemble 1": ("string ensemble", "strings"),
-    "choir aahs": ("choir", "choir aahs"),
-    "voice oohs": ("voices", "voice oohs"),
-    "acoustic bass": ("bass", "acoustic bass"),
+from audiogen.data.captions import TEMPI, below, plain, players_of
+
+TEMPOS = {  # other words for those of `captions.TEMPI`
+    "very slow": ("very slow", "very slow tempo", "extremely slow"),
+    "slow": ("slow", "slow tempo", "slowly played"),
+    "mid-tempo": ("mid-tempo", "medium tempo", "at a moderate tempo"),
+    "fast": ("fast", "fast tempo", "quick", "up-tempo"),
+    "very fast": ("very fast", "very fast tempo", "very quick"),
 }
-_DETAIL = re.compile(r" \(.*?\)| \d+$")
+WORDINGS = 32  # of an item, in which its vocabulary is looked for
 
 
 def rephrased(facts: Mapping[str, Any], rng: random.Random, *, drop: float = 0.25) -> str:
     """A caption that says the facts, each with probability 1 - drop but at least one, in random order.
 
-    facts: any of instruments (a list of names), family, key ("A minor", or "A" with mode), bpm or tempo_bpm,
-    mood or moods, density, dynamics, articulation; others are not told. "" where there is nothing to tell.
+    facts: any of those of `captions.facts_of`; others are not told. "" where there is nothing to tell.
     """
     clauses = [clause for clause in (tell(facts, rng) for tell in _TELLERS) if clause]
-    told = [clause for clause in clauses if rng.random() >= drop] or clauses[: 1 if clauses else 0]
+    told = [clause for clause in clauses if rng.random() >= drop] or clauses[:1]
     rng.shuffle(told)
-    glue = rng.choice((", ", " ", ", "))
-    return glue.join(told)
+    return rng.choice((", ", ", ", " ")).join(told)
 
 
-def _instruments(facts: Mapping[str, Any], rng: random.Random) -> str:
-    names = [
-        rng.choice(SYNONYMS.get(name, (_DETAIL.sub("", name),))) for name in _list(facts.get("instruments"))
-    ]
-    names = list(dict.fromkeys(names))
-    if not names:
-        return ""
-    if len(names) == 1:
-        return rng.choice((f"solo {names[0]}", names[0]))
+def vocabulary_of(captions: Sequence[str], facts: Sequence[Mapping[str, Any]], *, seed: int = 0) -> list[str]:
+    """Captions in all words that training may say: those there are, and some made of every item's facts."""
+    rng = random.Random(f"vocabulary/{seed}")
+    made = [rephrased(told, rng, drop=0.0) for told in facts for _ in range(WORDINGS)]
+    return [*captions, *made, *(word for words in TEMPOS.values() for word in words)]
+
+
+def _players(facts: Mapping[str, Any], rng: random.Random) -> str:
+    names = list(dict.fromkeys(plain(name) for name in facts.get("instruments") or ()))
+    if not names or ("family" in facts and rng.random() < 0.6):
+        return players_of(facts, rng) if names else str(facts.get("family") or "")
     rng.shuffle(names)
-    if rng.random() < 0.2:  # a user rarely names all
+    if rng.random() < 0.3:  # a user rarely names all
         names = names[: rng.randint(1, len(names))]
-    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _family(facts: Mapping[str, Any], rng: random.Random) -> str:
-    families = _list(facts.get("family")) or _list(facts.get("families"))
-    if not families or rng.random() < 0.4:
+def _families(facts: Mapping[str, Any], rng: random.Random) -> str:
+    families = facts.get("families") or ()
+    if not families or rng.random() < 0.6:
         return ""
-    return rng.choice(("{} music", "{}", "with {}")).format(" and ".join(dict.fromkeys(families)))
+    return rng.choice(("{} music", "{}", "with {}")).format(" and ".join(families))
 
 
 def _key(facts: Mapping[str, Any], rng: random.Random) -> str:
     key, mode = facts.get("key"), facts.get("mode")
-    if not key:
-        return f"in {mode}" if mode else ""
-    name = str(key) if " " in str(key) or not mode else f"{key} {mode}"
-    if rng.random() < 0.2 and (mode := name.partition(" ")[2]):
-        return rng.choice((f"in a {mode} key", mode))
-    return rng.choice((f"in {name}", f"in the key of {name}", name))
+    if mode and (not key or rng.random() < 0.2):
+        return rng.choice((f"in a {mode} key", str(mode)))
+    return rng.choice((f"in {key}", f"in the key of {key}", str(key))) if key else ""
 
 
 def _tempo(facts: Mapping[str, Any], rng: random.Random) -> str:
-    bpm = facts.get("bpm", facts.get("tempo_bpm"))
-    if not bpm:
-        return ""
-    if rng.random() < 0.4:
+    bpm = facts.get("bpm")
+    if bpm and rng.random() < 0.3:
         return rng.choice(("at {} bpm", "{} bpm")).format(round(float(bpm)))
-    return rng.choice(next(words for limit, words in TEMPOS if float(bpm) <= limit))
+    word = facts.get("tempo") or (below(float(bpm), TEMPI) if bpm else "")
+    return rng.choice(TEMPOS.get(str(word), (str(word),)))
 
 
 def _mood(facts: Mapping[str, Any], rng: random.Random) -> str:
-    moods = _list(facts.get("moods")) or _list(facts.get("mood"))
-    return rng.choice(moods) if moods else ""
+    moods = facts.get("moods") or ()
+    return str(rng.choice(moods)) if moods and rng.random() < 0.7 else ""
 
 
-def _density(facts: Mapping[str, Any], rng: random.Random) -> str:
-    return str(facts.get("density") or "") if isinstance(facts.get("density"), str) else ""
+def _others(facts: Mapping[str, Any], rng: random.Random) -> str:
+    told = [facts.get(name) for name in ("loudness", "density", "articulation")]
+    chosen = [str(word) for word in told if word and rng.random() < 0.5]
+    return rng.choice((", ", " and ")).join(chosen)
 
 
-def _dynamics(facts: Mapping[str, Any], rng: random.Random) -> str:
-    dynamics = facts.get("dynamics")
-    return DYNAMICS.get(str(dynamics), str(dynamics)) if dynamics and rng.random() < 0.7 else ""
-
-
-def _articulation(facts: Mapping[str, Any], rng: random.Random) -> str:
-    return str(facts["articulation"]) if facts.get("articulation") and rng.random() < 0.6 else ""
-
-
-_TELLERS = (_instruments, _family, _key, _tempo, _mood, _density, _dynamics, _articulation)
-
-
-def _list(value: Any) -> list[str]:
-    if not value:
-        return []
-    return [value] if isinstance(value, str) else [str(item) for item in value]
-
-
-def vocabulary_of(captions: Sequence[str], facts: Sequence[Mapping[str, Any]], *, seed: int = 0) -> list[str]:
-    """Captions in all words that training may say: those there are, and 32 made of every item's facts."""
-    rng = random.Random(f"vocabulary/{seed}")
-    return [*captions, *(rephrased(told, rng, drop=0.0) for told in facts for _ in range(32))]
+_TELLERS = (_players, _families, _key, _tempo, _mood, _others)
