@@ -17,7 +17,7 @@ CHUNK = FRAMES * 128 / 24000
 
 
 def test_passes_beside_the_published_ones(monkeypatch):
-    """10 s: 6250 of MusicLM, 270 of MeLoDy, which the paper's table counts for 30 s as if it were one window."""
+    """10 s: 6250 of MusicLM, 270 of MeLoDy; the paper's table counts 30 s as one window of the diffusion."""
     register(monkeypatch)
     system = music_system()
     ten, thirty = (speed_music.passes(system, seconds, [5], 1.0) for seconds in (10.0, 30.0))

@@ -87,7 +87,7 @@ class MusicLatentData(L.LightningDataModule):
         self,
         path: str,
         chunk_frames: int = 120,
-        chunk_tokens: int = 16,
+        chunk_tokens: int = 30,
         chunks: int = 4,
         short: float = 0.0,
         batch_size: int = 16,

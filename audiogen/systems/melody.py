@@ -58,9 +58,9 @@ class MeLoDy(CaptionModel):
     def __init__(
         self,
         latent_dim: int = 32,
-        vocabulary: int = 1024,
+        vocabulary: int = 512,
         chunk_frames: int = 120,
-        chunk_tokens: int = 16,
+        chunk_tokens: int = 30,
         chunks: int = 4,
         net: dict[str, Any] | None = None,
         captions: Literal["words", "clap"] = "words",

@@ -28,8 +28,8 @@ class MeLoDyLM(CaptionModel):
 
     def __init__(
         self,
-        vocabulary: int = 1024,
-        context: int = 128,
+        vocabulary: int = 512,
+        context: int = 240,
         net: dict[str, Any] | None = None,
         captions: Literal["words", "clap"] = "words",
         caption_net: dict[str, Any] | None = None,
