@@ -82,16 +82,16 @@ def test_velocity_inversions():
     x, v = math.cos(d) * data + math.sin(d) * noise, math.cos(d) * noise - math.sin(d) * data
     kept = torch.zeros(1, FRAMES, dtype=torch.bool)
     kept[:, :5] = True
-    model.net.forward = lambda x, angles, given: v
+    model.net.forward = lambda x, angles, given, steps: v
     found = model.denoiser(None, kept)(x, torch.tensor([t]))
     torch.testing.assert_close(found[..., 5:], data[..., 5:], rtol=1e-6, atol=1e-6)
     assert torch.equal(found[..., :5], x[..., :5])
 
 
-@pytest.mark.parametrize("consistent", [False, True])
+@pytest.mark.parametrize("jumps", [False, True])
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
-def test_kept_frames_come_back_bit_for_bit(consistent, guidance):
-    model = diffusion(consistent=consistent)
+def test_kept_frames_come_back_bit_for_bit(jumps, guidance):
+    model = diffusion(jumps=jumps)
     tokens = torch.randint(VOCABULARY, (2, 3 * TOKENS))
     known, mask = torch.randn(2, DIM, 3 * FRAMES), torch.rand(2, 3 * FRAMES) < 0.5
     options = {"num_steps": 4, "guidance": guidance}
@@ -256,27 +256,65 @@ def test_a_student_is_released_as_what_its_teacher_is(trained, tmp_path, monkeyp
     file = fit("melody_distill_tiny", data, tmp_path, "--model.init_args.teacher", str(teacher))
     student = load_checkpoint(file)
     assert type(student) is MeLoDy
-    assert student.hparams["consistent"]
+    assert student.hparams["jumps"]
     assert student.nfe() == 2
     with pytest.raises(ValueError, match="trained as a diffusion"):
         MeLoDyDistill(str(file))
 
 
-def test_a_perfect_teacher_has_nothing_to_teach_a_perfect_student(trained, monkeypatch):
-    """Both answer with the data, at all times: no loss; one whose answer changes with time has a loss."""
+def distilled(trained, monkeypatch, **more):
+    """A student before its training, and a batch."""
     data_file, teacher, _ = trained
-    model = MeLoDyDistill(str(teacher))
+    model = MeLoDyDistill(str(teacher), **more)
     monkeypatch.setattr(model, "log", lambda *args, **options: None)
     data = MusicLatentData(str(data_file), FRAMES, TOKENS, 3, batch_size=4)
     data.setup("fit")
-    batch = data.batch(data.plan_epoch(0)[0])
-    model.teacher[0].guided = lambda *args: lambda x, t: batch["latents"]
-    off = torch.zeros(())
-    model.denoiser = lambda given, kept: lambda x, t: batch["latents"] + off * t[:, None, None]
-    torch.manual_seed(0)
-    assert float(model.training_step(batch, 0)) < 1e-6
-    off = torch.ones(())  # of an answer that changes with time
-    assert float(model.training_step(batch, 0)) > 0
+    return model, data.batch(data.plan_epoch(0)[0])
+
+
+def test_a_jump_by_the_true_velocity_lands_where_the_teacher_does(trained, monkeypatch):
+    """And then nothing is left to learn; kept frames stay on the way, and have no say."""
+    model, batch = distilled(trained, monkeypatch, steps=8)
+    (teacher,) = model.teacher
+    data, frames = batch["latents"], batch["frames"]
+    kept = torch.arange(data.shape[-1]).expand(4, -1) < FRAMES
+    denoise = teacher.guided(batch["tokens"], batch["captions"], 2.0, kept, (batch["token_mask"], frames))
+    with torch.no_grad():
+        states = model.trajectory(denoise, torch.randn_like(data), data, kept, 4)
+    assert len(states) == 5
+    assert all(torch.equal(state[..., :FRAMES], data[..., :FRAMES]) for state in states)
+    times = grids.falling_angles(4).tolist()
+    for n in range(4):
+        w = (times[n] - times[n + 1]) * math.pi / 2
+        v = (math.cos(w) * states[n] - states[n + 1]) / math.sin(w)
+        off = torch.where(kept[:, None], 5.0, 0.0)
+        model.net.forward = lambda x, angles, given, steps, v=v + off: v
+        loss = model.jump_error(states[n], states[n + 1], (times[n], times[n + 1]), kept, frames, None)
+        assert float(loss) < 1e-9
+
+        jumped = run(
+            plans.tail(plans.head(sampling_plan(4, True), n + 1), n), model.denoiser(None, kept), states[n]
+        )
+        torch.testing.assert_close(jumped[..., FRAMES:], states[n + 1][..., FRAMES:], rtol=1e-4, atol=1e-5)
+
+
+def test_a_student_begins_as_its_teacher_and_is_told_how_far_it_jumps(trained, monkeypatch):
+    model, batch = distilled(trained, monkeypatch)
+    (teacher,) = model.teacher
+    given = model.given(batch, (torch.zeros(4, dtype=torch.bool),) * 2)
+    x, angles = torch.randn_like(batch["latents"]), torch.full(batch["frames"].shape, 0.8)
+    for module in (model, teacher):
+        torch.nn.init.normal_(module.net.exit.weight, std=0.2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(model.net(x, angles, given, angles), teacher.net(x, angles, given))
+        torch.nn.init.normal_(model.net.jump.mlp[-1].weight)
+        far, near = (model.net(x, angles, given, steps) for steps in (angles, angles / 2))
+    assert not torch.allclose(far, near)
+
+
+def test_steps_that_do_not_divide_are_refused(trained):
+    with pytest.raises(ValueError, match="must divide the teacher's 16"):
+        MeLoDyDistill(str(trained[1]), student_steps=(1, 3))
 
 
 def test_data_of_other_sizes_is_refused(trained, tmp_path):

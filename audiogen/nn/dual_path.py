@@ -198,7 +198,8 @@ class DualPath(nn.Module):
     """Velocity of latents from noisy latents, an angle a frame, semantic tokens and a caption.
 
     frames_per_token: frames of a latent sequence a semantic token lasts, not always whole. size: K, even and
-    a multiple of the columns. Raises ValueError for sizes that do not fit.
+    a multiple of the columns. jumps: it is told how far a step goes, too. Raises ValueError for sizes that do
+    not fit.
     """
 
     def __init__(
@@ -213,6 +214,8 @@ class DualPath(nn.Module):
         kernel_size: int = 5,
         dilations: Sequence[int] = (1, 4),
         angle_channels: int = 256,
+        *,
+        jumps: bool = False,
     ) -> None:
         super().__init__()
         if size % 2 or any(size % columns for columns in merged_columns(size, blocks)):
@@ -221,6 +224,10 @@ class DualPath(nn.Module):
             )
         self.size, self.frames_per_token, self.head_width = size, frames_per_token, width // heads
         self.enter, self.angle = nn.Linear(latent_dim, width), AngleEmbedding(angle_channels, width)
+        self.jump = AngleEmbedding(angle_channels, width) if jumps else None
+        if self.jump is not None:
+            for parameter in self.jump.mlp[-1].parameters():  # at first it makes no difference
+                nn.init.zeros_(parameter)
         self.enter_norm, self.exit_norm = nn.RMSNorm(width, 1e-6), nn.RMSNorm(width, 1e-6)
         self.table = nn.Embedding(vocabulary, width)
         self.token_mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
@@ -268,10 +275,16 @@ class DualPath(nn.Module):
             kept, tokens, mean, None if bool(mask.all()) else mask[:, None, None], segments, frames
         )
 
-    def forward(self, x: Tensor, angles: Tensor, given: Context) -> Tensor:
-        """Noisy latents (B, latent_dim, L), angles (B, L) in [0, pi / 2] -> velocity (B, latent_dim, L)."""
+    def forward(self, x: Tensor, angles: Tensor, given: Context, steps: Tensor | None = None) -> Tensor:
+        """Noisy latents (B, latent_dim, L), angles (B, L) in [0, pi / 2] -> velocity (B, latent_dim, L).
+
+        steps: (B, L), angles by which a network that `jumps` is to go at once, with one velocity.
+        """
         frames = x.shape[-1]
         angle = self.angle(angles.to(x.dtype))
+        if self.jump is not None:
+            assert steps is not None, "a network that jumps is told how far"
+            angle = angle + self.jump(steps.to(x.dtype))
         real = (
             angle.new_ones(len(x), frames, 1) if given.frames is None else given.frames[..., None].to(x.dtype)
         )

@@ -22,18 +22,19 @@ from audiogen.sampling.guidance import cfg
 from audiogen.sampling.loop import Denoiser, run
 from audiogen.sampling.noise import ItemNoise
 from audiogen.sampling.paths import VPCosine
-from audiogen.sampling.plans import Plan, consistency, ddim
+from audiogen.sampling.plans import Plan, ctm, ddim
 from audiogen.sampling.prediction import AngleV, to_x0
 
 PATH = VPCosine()
+RIGHT_ANGLE = math.pi / 2  # radians of the angle at time 1
 HIDDEN = {"both": 0.1, "caption": 0.1, "tokens": 0.05}  # what training hides, as shares of the items
 VALIDATION_TIMES = (0.2, 0.5, 0.8)
 
 
 @cache
-def sampling_plan(num_steps: int, consistent: bool) -> Plan:
-    """DDIM over the paper's angles, or the steps of a consistency model over the same."""
-    return (consistency if consistent else ddim)(PATH, falling_angles(num_steps))
+def sampling_plan(num_steps: int, jumps: bool) -> Plan:
+    """DDIM over the paper's angles, or jumps over the same: DDIM by a network that is told where they end."""
+    return (ctm if jumps else ddim)(PATH, falling_angles(num_steps))
 
 
 class Kept(NamedTuple):
@@ -48,7 +49,7 @@ class MeLoDy(CaptionModel):
 
     chunk_frames and chunk_tokens last equally long. patterns: shares of training items whose chunks have
     angles of their own, one angle (how music begins), and clean chunks before noisy ones of one angle (how it
-    goes on). consistent: the network is a student that `melody_distill` taught. guidance: weight of the
+    goes on). jumps: the network is a student that `melody_distill` taught. guidance: weight of the
     tokens and the caption, 1 = off, which halves the cost. net: options of `DualPath`; captions and so on: as
     in `MeLoDyLM`.
     """
@@ -70,7 +71,7 @@ class MeLoDy(CaptionModel):
         patterns: tuple[float, float, float] = (0.4, 0.2, 0.4),
         guidance: float = 2.5,
         default_steps: int = 10,
-        consistent: bool = False,
+        jumps: bool = False,
         lr: float = 5e-4,
         lr_final: float = 1e-5,
         warmup_steps: int = 500,
@@ -80,7 +81,7 @@ class MeLoDy(CaptionModel):
         super().__init__()
         self.save_hyperparameters()
         self.chunk_frames, self.chunk_tokens, self.chunks = chunk_frames, chunk_tokens, chunks
-        self.net = DualPath(latent_dim, vocabulary, chunk_frames / chunk_tokens, **(net or {}))
+        self.net = DualPath(latent_dim, vocabulary, chunk_frames / chunk_tokens, **(net or {}), jumps=jumps)
         self.make_captions(self.net.enter.out_features, captions, words, max_words, caption_net)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -124,7 +125,7 @@ class MeLoDy(CaptionModel):
     def velocity_error(self, data: Tensor, noise: Tensor, t: Tensor, given: Context, mask: Tensor) -> Tensor:
         """Mean square error of the velocity (B, D, L) at times (B, L), over the frames of the mask (B, L)."""
         alpha, sigma = (f(t)[:, None].to(data.dtype) for f in (PATH.alpha, PATH.sigma))
-        v = self.net(alpha * data + sigma * noise, t * (math.pi / 2), given)
+        v = self.net(alpha * data + sigma * noise, t * RIGHT_ANGLE, given)
         error = (v.float() - (alpha * noise - sigma * data)).square().mean(1)
         return (error * mask).sum() / mask.sum().clamp(min=1)
 
@@ -144,7 +145,7 @@ class MeLoDy(CaptionModel):
     def nfe(self, num_steps: int | None = None, guidance: float | None = None) -> int:
         """Evaluations of the network a window; with guidance each step has two. Raises ValueError."""
         steps, weight = self.settled(num_steps, guidance)
-        return sampling_plan(steps, self.hparams["consistent"]).nfe * (1 if weight == 1 else 2)
+        return sampling_plan(steps, self.hparams["jumps"]).nfe * (1 if weight == 1 else 2)
 
     def settled(self, num_steps: int | None, guidance: float | None) -> tuple[int, float]:
         """Steps and guidance with the model's own where None. Raises ValueError out of range."""
@@ -181,7 +182,7 @@ class MeLoDy(CaptionModel):
         noise = ItemNoise(seeds, device=self.device, first_frame=first_frame)
         x = noise.start(self.hparams["latent_dim"], frames)
         denoise = self.guided(tokens, captions, weight, None if kept is None else kept.mask)
-        plan = sampling_plan(steps, self.hparams["consistent"])
+        plan = sampling_plan(steps, self.hparams["jumps"])
         if kept is None:
             return run(plan, denoise, x, noise=noise)
         known, there = kept.latents, kept.mask[:, None]
@@ -208,15 +209,20 @@ class MeLoDy(CaptionModel):
         told = torch.cat((told, self.net.embed_tokens(tokens, drop)))
         given = self.net.prepare(told, both, *(mask.repeat(2, 1) for mask in masks or ()))
         denoise = self.denoiser(given, None if kept is None else kept.repeat(2, 1))
-        return cfg(lambda x, t: denoise(x.repeat(2, 1, 1), t.repeat(2)).chunk(2), weight)
+        return cfg(lambda x, t: denoise(x.repeat(2, 1, 1), t.repeat(2, *[1] * (t.ndim - 1))).chunk(2), weight)
 
     def denoiser(self, given: Context, kept: Tensor | None = None) -> Denoiser:
-        """The network as denoise(x, t) for one context: x (B, D, L), t (B,) of all frames but the kept."""
+        """The network as denoise(x, t) for one context: x (B, D, L), t (B,) of all frames but the kept.
+
+        One that jumps takes t (B, 2): from where to where.
+        """
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            times = t[:, None].expand(-1, x.shape[-1]).to(x.dtype)
-            times = times if kept is None else times.masked_fill(kept, 0)
-            v = self.net(x, times * (math.pi / 2), given)
+            ends = t.reshape(len(t), -1, 1).expand(-1, -1, x.shape[-1]).to(x.dtype)
+            ends = ends if kept is None else ends.masked_fill(kept[:, None], 0)
+            times = ends[:, 0]
+            steps = times - ends[:, 1] if ends.shape[1] == 2 else None
+            v = self.net(x, times * RIGHT_ANGLE, given, None if steps is None else steps * RIGHT_ANGLE)
             return to_x0(AngleV(), v, x, times[:, None], PATH)
 
         return denoise
