@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SYSTEMS = {
     "autoencoder": "audiogen.systems.autoencoder:AudioAutoencoder",
+    "chroma_tokenizer": "audiogen.semantic:ChromaTokenizer",
     "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
     "comospeech_sing": "audiogen.systems.comospeech_sing:CoMoSpeechSing",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
