@@ -44,14 +44,27 @@ class SemanticTokenizer(Protocol):
 class ChromaTokenizer(nn.Module):
     """k-means on pitch classes, timbre, loudness and onsets: nothing is downloaded, little is computed.
 
-    A frame of hop_length samples is told by the pitch classes of two registers, the cosine transform of its
-    mel bands, its loudness and how suddenly it began, `features` of which `fit` finds `vocabulary` centroids.
+    A frame of hop_length samples, a multiple of 8, is told by the pitch classes of two registers, the cosine
+    transform of its mel bands, its loudness and how suddenly it began, `features` of which `fit` finds
+    `vocabulary` centroids. n_fft: of the pitch classes and bands, long, to tell bass notes apart.
     """
 
-    def __init__(self, sample_rate: int = 24000, hop_length: int = 2048, vocabulary: int = 512) -> None:
+    def __init__(
+        self, sample_rate: int = 24000, hop_length: int = 3840, vocabulary: int = 512, n_fft: int = 8192
+    ) -> None:
         super().__init__()
+        if hop_length % 8 or n_fft < hop_length:
+            raise ValueError(
+                f"hop_length {hop_length} is no multiple of 8 or longer than n_fft {n_fft}; use 3840"
+            )
+        self.hparams = {
+            "sample_rate": sample_rate,
+            "hop_length": hop_length,
+            "vocabulary": vocabulary,
+            "n_fft": n_fft,
+        }
         self.sample_rate, self.hop_length, self.vocabulary = sample_rate, hop_length, vocabulary
-        self.n_fft = 4 * hop_length  # long, to tell bass notes apart
+        self.n_fft = n_fft
         fine = MelSpec(sample_rate, n_fft=self.n_fft, n_mels=BANDS, f_max=sample_rate / 2)
         self.register_buffer("window", torch.hann_window(self.n_fft), persistent=False)
         self.register_buffer("pitches", chroma_filters(sample_rate, self.n_fft), persistent=False)
@@ -91,7 +104,7 @@ class ChromaTokenizer(nn.Module):
     def features(self, wav: Tensor) -> Tensor:
         """wav (B, T) -> (B, N, 24 + COEFFICIENTS + 2): pitch classes, timbre, loudness (log), onset."""
         spectrum = self.magnitudes(wav, self.n_fft)
-        classes = (spectrum @ self.pitches.T).unflatten(2, (len(REGISTERS_HZ), 12))
+        classes = (spectrum @ self.pitches.T).view(*spectrum.shape[:2], len(REGISTERS_HZ), 12)
         total = classes.norm(dim=3, keepdim=True)
         # quiet registers say little: what is far below a tone's level fades to zero
         classes = (classes / (total + 10 * FLOOR * self.n_fft**0.5)).flatten(2)
@@ -105,7 +118,7 @@ class ChromaTokenizer(nn.Module):
         short = self.hop_length // 4
         levels = self.magnitudes(wav, 2 * short, short).clamp(min=10 * FLOOR).log()
         rise = F.pad((levels[:, 1:] - levels[:, :-1]).clamp(min=0).mean(2), (1, 0))
-        return rise.unflatten(1, (-1, 4)).amax(2)
+        return rise.view(len(wav), -1, 4).amax(2)
 
     def magnitudes(self, wav: Tensor, n_fft: int, hop_length: int | None = None) -> Tensor:
         """STFT magnitudes (B, N, n_fft // 2 + 1); frame n lies around the middle of hop n."""
@@ -183,7 +196,8 @@ class TransformersTokenizer(nn.Module):
         # encoders drop a frame or so at the end: the last one stands for it
         missing = max(0, count * self.merged - states.shape[1])
         states = torch.cat((states, states[:, -1:].expand(-1, missing, -1)), dim=1)
-        return states[:, : count * self.merged].unflatten(1, (count, self.merged)).mean(2)
+        states = states[:, : count * self.merged]
+        return states.reshape(len(wav), count, self.merged, -1).mean(2)
 
     def encode(self, wav: Tensor) -> Tensor:
         """wav (B, T) in [-1, 1] -> tokens (B, ceil(T / hop_length)) int64."""

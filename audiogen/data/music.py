@@ -205,7 +205,9 @@ def clips_of(out: Path, facts: Iterable[dict[str, Any]]) -> list[Clip]:
 
 def write_manifest(path: Path, facts: Iterable[dict[str, Any]], held_out: set[str]) -> None:
     """One JSON line an item: its score, instruments, transposition, key, tempo and so on, and its split."""
-    lines = [
-        json.dumps({**item, "split": "test" if item["score"] in held_out else "train"}) for item in facts
-    ]
-    write_text(path, "\n".join(lines) + "\n")
+    write_lines(path, [{**item, "split": "test" if item["score"] in held_out else "train"} for item in facts])
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """One JSON line an item."""
+    write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))

@@ -11,7 +11,7 @@ ROWS = 8192  # points compared with all centroids at a time
 def nearest(points: Tensor, centroids: Tensor) -> Tensor:
     """points (N, D), centroids (K, D) -> the index of the nearest centroid of each (N,)."""
     half = 0.5 * centroids.square().sum(1)
-    return torch.cat([(half - piece @ centroids.T).argmin(1) for piece in points.split(ROWS)])
+    return torch.cat([(half - piece @ centroids.T).argmin(1) for piece in torch.split(points, ROWS)])
 
 
 def kmeans(points: Tensor, count: int, generator: torch.Generator, rounds: int = 30) -> Tensor:
