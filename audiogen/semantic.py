@@ -87,11 +87,6 @@ class ChromaTokenizer(nn.Module):
         """Tokens a second."""
         return self.sample_rate / self.hop_length
 
-    @property
-    def hparams(self) -> dict[str, Any]:
-        """What rebuilds it, for its file."""
-        return {name: getattr(self, name) for name in ("sample_rate", "hop_length", "vocabulary")}
-
     def encode(self, wav: Tensor) -> Tensor:
         """wav (B, T) in [-1, 1], T >= 1 -> tokens (B, ceil(T / hop_length)) int64."""
         found = self.standardised(self.features(wav))

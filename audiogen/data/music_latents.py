@@ -76,7 +76,7 @@ class Clock:
 class MusicLatentData(L.LightningDataModule):
     """Crops of captioned music, drawn by (seed, epoch, position).
 
-    path: a file of `audiogen prepare music` with latents and tokens. chunk_frames, chunk_tokens: of a chunk,
+    path: a file of `audiogen prepare latents`. chunk_frames, chunk_tokens: of a chunk,
     the unit of crops and of continuation; both last equally long. chunks: of a crop; short: share of batches
     that have fewer, at random. rephrase: share of captions that are made anew from the facts, of which each
     is dropped with probability drop. An "epoch" is `batches_per_epoch` batches. Validation is the start of
@@ -87,7 +87,7 @@ class MusicLatentData(L.LightningDataModule):
         self,
         path: str,
         chunk_frames: int = 120,
-        chunk_tokens: int = 30,
+        chunk_tokens: int = 16,
         chunks: int = 4,
         short: float = 0.0,
         batch_size: int = 16,
@@ -112,7 +112,7 @@ class MusicLatentData(L.LightningDataModule):
         store = Ragged(self.path)
         self.metadata = store.metadata
         if "latents" not in store or "tokens" not in store:
-            raise DataError(f"{self.path} holds no latents and tokens; make it with `audiogen prepare music`")
+            raise DataError(f"{self.path} holds no latents and tokens; make it with `audiogen prepare latents`")
         self.latents, self.tokens = store["latents"], store["tokens"]
         # one caption an item, or several
         self.captions: list[list[str]] = [

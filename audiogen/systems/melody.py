@@ -61,7 +61,7 @@ class MeLoDy(CaptionModel):
         latent_dim: int = 32,
         vocabulary: int = 512,
         chunk_frames: int = 120,
-        chunk_tokens: int = 30,
+        chunk_tokens: int = 16,
         chunks: int = 4,
         net: dict[str, Any] | None = None,
         captions: Literal["words", "clap"] = "words",

@@ -29,7 +29,7 @@ class MeLoDyLM(CaptionModel):
     def __init__(
         self,
         vocabulary: int = 512,
-        context: int = 240,
+        context: int = 128,
         net: dict[str, Any] | None = None,
         captions: Literal["words", "clap"] = "words",
         caption_net: dict[str, Any] | None = None,
