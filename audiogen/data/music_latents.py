@@ -112,7 +112,9 @@ class MusicLatentData(L.LightningDataModule):
         store = Ragged(self.path)
         self.metadata = store.metadata
         if "latents" not in store or "tokens" not in store:
-            raise DataError(f"{self.path} holds no latents and tokens; make it with `audiogen prepare latents`")
+            raise DataError(
+                f"{self.path} has no latents or no tokens; make it with `audiogen prepare latents`"
+            )
         self.latents, self.tokens = store["latents"], store["tokens"]
         # one caption an item, or several
         self.captions: list[list[str]] = [
