@@ -1,5 +1,6 @@
 """Captioned music that needs no files of sound: tokens explained by captions, latents by tokens."""
 
+import json
 import random
 
 import torch
@@ -120,3 +121,29 @@ def music_system(seed=0, **more):
     system.lm.half().float()
     system.diffusion.half().float()
     return system.eval()
+
+
+def write_waveforms(folder, splits, seconds=2.6):
+    """A folder of `audiogen prepare music`: chords of a low or a high instrument, item after item."""
+    lines, audio = [], []
+    t = torch.arange(round(seconds * 24000)) / 24000
+    for n, split in enumerate(splits):
+        family, hz = (("strings", 110.0), ("woodwinds", 880.0))[n % 2]
+        chord = sum(torch.sin(2 * torch.pi * hz * 2 ** (k / 12) * t) for k in (0, 3, 7))
+        loud = 0.5 + 0.5 * torch.sign(torch.sin(2 * torch.pi * 2 * t))  # two beats a second
+        noise = torch.rand(len(t), generator=torch.Generator().manual_seed(n))
+        audio.append((8000 * (chord / 3 * loud + 0.02 * noise)).short())
+        about = {
+            "instruments": [family],
+            "families": [family],
+            "family": family,
+            "tonic": 9,
+            "mode": "minor",
+            "key": "A minor",
+            "bpm": 120.0 if n % 4 < 2 else 90.0,
+        }
+        caption = f"{family} in A minor"
+        lines.append({"id": f"p{n}", "captions": [caption], "about": about, "score": f"s{n}", "split": split})
+    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    facts = {"sample_rate": 24000, "ids": [line["id"] for line in lines]}
+    save_ragged(folder / "audio.safetensors", {"audio": audio}, facts)

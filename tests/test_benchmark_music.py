@@ -1,17 +1,19 @@
-"""benchmarks/speed_music.py on a tiny system of random weights."""
+"""benchmarks/speed_music.py and quality_music.py on a tiny system of random weights."""
 
 import json
 import sys
 from pathlib import Path
 
 import pytest
-from fake_music import FRAMES, TOKENS, music_system, register
+from fake_music import FRAMES, TOKENS, music_system, register, write_waveforms
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import quality_music  # noqa: E402
 import speed_music  # noqa: E402
 
 from audiogen import hub  # noqa: E402
+from audiogen.data.coded_music import PreparedMusic  # noqa: E402
 
 CHUNK = FRAMES * 128 / 24000
 
@@ -41,3 +43,44 @@ def test_the_script_writes_its_table(tmp_path, monkeypatch, capsys):
     assert set(one["stage_ms_per_second"]) == {"lm", "diffusion", "decoder"}
     assert len(content["memory"]) == 10
     assert "T =  2: RTF" in capsys.readouterr().out
+
+
+def test_quality_of_renderings_is_the_ceiling(tmp_path, monkeypatch, capsys):
+    """Renderings fit their captions in family and key, half of them in tempo; random music has its row."""
+    register(monkeypatch)
+    hub.save(music_system(), tmp_path / "model.safetensors")
+    write_waveforms(tmp_path, ["train", "train"] * 4 + ["test"] * 12, 2.0)
+    out = tmp_path / "quality.json"
+    words = ["--model", str(tmp_path / "model.safetensors"), "--music", str(tmp_path), "--steps", "1"]
+    words += ["--items", "4", "--seconds", "2", "--threads", "1", "--out", str(out)]
+    quality_music.main(words)
+    content = json.loads(out.read_text())
+    assert list(content["sources"]) == ["renderings", "copies by the autoencoder", "1 step"]
+    real, made = content["sources"]["renderings"], content["sources"]["1 step"]
+    assert real["fits"]["family"]["value"] == real["fits"]["key"]["value"] == 1
+    assert real["fits"]["family"]["items"] == content["items"] == 4
+    assert real["frechet"] < made["frechet"]
+    assert content["reference_items"] == 8
+    assert "Frechet" in capsys.readouterr().out
+
+
+def test_items_asked_for_are_of_one_family_and_not_in_the_reference(tmp_path):
+    write_waveforms(tmp_path, ["train"] * 2 + ["test"] * 8, 0.1)
+    music = PreparedMusic(tmp_path)
+    music.lines[4]["about"]["family"] = "mixed"
+    wanted, others = quality_music.chosen(music, 100, 0)
+    assert 4 not in wanted
+    assert {4} < set(others)
+    assert sorted(wanted + others) == list(range(2, 10))
+    assert all(music.splits()[n] == "test" for n in wanted)
+
+
+def test_chance_is_against_the_captions_of_others(tmp_path):
+    """A measure that all captions share cannot be missed by chance; one in which they differ is."""
+    write_waveforms(tmp_path, ["train"] * 4)
+    music = PreparedMusic(tmp_path)
+    wavs, facts = [music.wav(n) for n in range(4)], [line["about"] for line in music.lines]
+    classifier = quality_music.classifier_of(music, 2.0, 10)
+    found = quality_music.account(wavs, [facts[n] for n in (0, 1, 1, 0)], 24000, classifier)
+    assert found["fits"]["family"]["value"] == 0.5
+    assert found["chance"]["mode"]["value"] == 1

@@ -1,14 +1,12 @@
 """Crops of captioned music: aligned, padded, repeatable, in words of a closed vocabulary."""
 
-import json
-
 import pytest
 import torch
-from fake_music import DIM, FRAMES, TOKENS, VOCABULARY, item, write_latents
+from fake_music import DIM, FRAMES, TOKENS, VOCABULARY, item, write_latents, write_waveforms
 
 from audiogen.data.coded_music import PreparedMusic, encode_music
 from audiogen.data.music_latents import Clock, MusicLatentData
-from audiogen.data.store import DataError, save_ragged
+from audiogen.data.store import DataError
 from audiogen.semantic import ChromaTokenizer
 from audiogen.text.captions import CaptionVocabulary
 from audiogen.vocoders.autoencoder import Autoencoder
@@ -87,13 +85,7 @@ def test_clock():
 
 def test_the_file_of_prepare_latents_is_what_it_reads(tmp_path):
     """From sound through the real tokenizer and an untrained autoencoder to a batch."""
-    lines, wavs = [], []
-    for n in range(4):
-        wavs.append(0.1 * torch.randn(62000, generator=torch.Generator().manual_seed(n)))
-        about = {"instruments": ["flute"], "families": ["woodwinds"], "family": "woodwinds", "bpm": 100.0}
-        lines.append({"id": f"p{n}", "captions": ["solo flute"], "about": about, "score": f"s{n}"})
-        lines[-1]["split"] = "train" if n < 3 else "test"
-    write_waveforms(tmp_path, lines, wavs)
+    write_waveforms(tmp_path, ["train"] * 3 + ["test"])
     coder = Autoencoder(channels=8, hidden=8, encoder_blocks=(1, 1), decoder_blocks=(1, 1)).eval()
     encode_music(
         tmp_path / "latents.safetensors", PreparedMusic(tmp_path), coder, ChromaTokenizer(vocabulary=9)
@@ -106,10 +98,3 @@ def test_the_file_of_prepare_latents_is_what_it_reads(tmp_path):
     assert batch["tokens"].shape == (2, 16)
     assert batch["frames"].all()
     assert not CaptionVocabulary.of(data.all_captions(), 64).unknown(batch["captions"][0])
-
-
-def write_waveforms(folder, lines, wavs):
-    (folder / "manifest.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    audio = [(wav * 32767).short() for wav in wavs]
-    facts = {"sample_rate": 24000, "ids": [line["id"] for line in lines]}
-    save_ragged(folder / "audio.safetensors", {"audio": audio}, facts)
