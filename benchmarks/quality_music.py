@@ -7,6 +7,7 @@ compared with the facts of the caption by `audiogen.metrics.music`: family (a cl
 renderings), tempo, key. Ceiling: the renderings themselves. Chance: the same music against the facts of the
 other captions. The Frechet distance is over means and deviations of 5 s of the autoencoder's latents, from
 all other held-out renderings; its floor is that of the renderings and of their copies by the autoencoder.
+Seams: how sudden music is where a round of chunks ends, among all its places.
 Writes results/quality_music.json.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen import hub
@@ -102,6 +104,34 @@ def made(
     return wavs
 
 
+def flux(wav: Tensor, n_fft: int = 1024) -> Tensor:
+    """Rise of log-magnitudes from frame to frame of wav (T,), a quarter of a frame apart, mean over bins."""
+    hop = n_fft // 4
+    spectrum = torch.stft(wav, n_fft, hop, window=torch.hann_window(n_fft), return_complex=True)
+    levels = spectrum.abs().clamp(min=1e-3).log()
+    return (levels[:, 1:] - levels[:, :-1]).clamp(min=0).mean(0)
+
+
+def seams(wavs: Sequence[Tensor], rounds: Sequence[int], chunk: int) -> dict[str, float]:
+    """How sudden music is within 20 ms of the borders of its rounds, among all places of that width.
+
+    rounds: chunks of each, chunk: samples of one. rank: mean share of places that are less sudden, 0.5 where
+    borders are like any other; error: its standard error if they are; borders: how many.
+    """
+    borders = [chunk * sum(rounds[: n + 1]) // 256 for n in range(len(rounds) - 1)]
+    ranks = []
+    for wav in wavs:
+        widest = F.max_pool1d(flux(wav)[None], 5, 1, 2)[0]
+        ranks += [
+            float((widest < widest[border]).float().mean()) for border in borders if border < len(widest)
+        ]
+    return {
+        "rank": sum(ranks) / len(ranks),
+        "error": (12 * len(ranks)) ** -0.5,
+        "borders": float(len(ranks)),
+    }
+
+
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -112,6 +142,10 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", default="1,2,4,10")
     parser.add_argument("--items", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument(
+        "--long", type=float, default=60.0, help="seconds of pieces whose borders are watched"
+    )
+    parser.add_argument("--long-items", type=int, default=5, help="number of those pieces")
     parser.add_argument("--guidance", type=float, help="default: the model's")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.95)
@@ -146,7 +180,17 @@ def measure(system: Any, music: PreparedMusic, args: argparse.Namespace) -> dict
         rows[name]["frechet"] = frechet_distance(points(coder, wavs), reference)
         told = ", ".join(f"{m} {100 * rows[name]['fits'][m]['value']:.0f} %" for m in MEASURES)
         print(f"{name}: {told}, Frechet distance {rows[name]['frechet']:.2f}")
-    return {"items": len(wanted), "reference_items": len(others), "captions": captions, "sources": rows}
+    rounds = system.plan(args.long, MusicOptions())
+    long = made(system, captions[: args.long_items], args.long, steps, args)
+    border = seams(long, rounds, system.chunk_samples)
+    print(f"borders of rounds are more sudden than {100 * border['rank']:.0f} % of places, chance 50 %")
+    return {
+        "items": len(wanted),
+        "reference_items": len(others),
+        "captions": captions,
+        "sources": rows,
+        "seams": {"seconds": args.long, "steps": steps, **border},
+    }
 
 
 def main(words: Sequence[str] | None = None) -> None:

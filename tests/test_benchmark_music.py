@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from fake_music import FRAMES, TOKENS, music_system, register, write_waveforms
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -53,6 +54,7 @@ def test_quality_of_renderings_is_the_ceiling(tmp_path, monkeypatch, capsys):
     out = tmp_path / "quality.json"
     words = ["--model", str(tmp_path / "model.safetensors"), "--music", str(tmp_path), "--steps", "1"]
     words += ["--items", "4", "--seconds", "2", "--threads", "1", "--out", str(out)]
+    words += ["--long", "1", "--long-items", "2"]
     quality_music.main(words)
     content = json.loads(out.read_text())
     assert list(content["sources"]) == ["renderings", "copies by the autoencoder", "1 step"]
@@ -61,6 +63,7 @@ def test_quality_of_renderings_is_the_ceiling(tmp_path, monkeypatch, capsys):
     assert real["fits"]["family"]["items"] == content["items"] == 4
     assert real["frechet"] < made["frechet"]
     assert content["reference_items"] == 8
+    assert content["seams"]["borders"] > 0
     assert "Frechet" in capsys.readouterr().out
 
 
@@ -84,3 +87,18 @@ def test_chance_is_against_the_captions_of_others(tmp_path):
     found = quality_music.account(wavs, [facts[n] for n in (0, 1, 1, 0)], 24000, classifier)
     assert found["fits"]["family"]["value"] == 0.5
     assert found["chance"]["mode"]["value"] == 1
+
+
+def test_a_seam_is_noticed_and_its_absence_too():
+    """Steady noise has no sudden places; clicks at the borders are the most sudden ones."""
+    chunk, rounds = 61440, [4, 2, 2]
+    torch.manual_seed(0)
+    steady = [0.1 * torch.randn(8 * chunk) for _ in range(10)]
+    found = quality_music.seams(steady, rounds, chunk)
+    assert found["borders"] == 20
+    assert abs(found["rank"] - 0.5) < 4 * found["error"]
+    clicked = [wav.clone() for wav in steady]
+    for wav in clicked:
+        for border in (4 * chunk, 6 * chunk):
+            wav[border : border + 20] += 1
+    assert quality_music.seams(clicked, rounds, chunk)["rank"] > 0.99

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import yaml
 from fake_music import DIM, FRAMES, TOKENS, VOCABULARY, write_latents
 from fitting import CONFIGS
 
@@ -323,3 +324,22 @@ def test_data_of_other_sizes_is_refused(trained, tmp_path):
         fit("melody_tiny", data, tmp_path, "--model.init_args.vocabulary", "17")
     with pytest.raises(ValueError, match="choose chunk_frames and chunk_tokens"):
         fit("melody_tiny", data, tmp_path, "--data.init_args.chunk_frames", "11")
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "low", "high"),
+    [("melody", MeLoDy, 6e6, 10e6), ("melody_lm", MeLoDyLM, 3e6, 6e6), ("melody_paper", MeLoDy, 1e8, 4e8)],
+)
+def test_configurations_have_their_sizes(config, kind, low, high):
+    """In parameters; a model and its data agree on chunks."""
+    content = yaml.safe_load((CONFIGS / f"{config}.yaml").read_text())
+    options, data = content["model"]["init_args"], content["data"]["init_args"]
+    with torch.device("meta"):
+        model = kind(**options)
+    assert low < sum(p.numel() for p in model.parameters()) < high
+    made = MusicLatentData(**data)
+    if kind is MeLoDy:
+        assert (made.clock.frames, made.clock.tokens) == (model.chunk_frames, model.chunk_tokens)
+        assert made.chunks == model.chunks
+    else:
+        assert made.chunks * made.clock.tokens == model.context

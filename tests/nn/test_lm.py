@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from audiogen.nn.caption_encoder import CaptionEncoder, Words
+from audiogen.nn.caption_encoder import CaptionEncoder, ClapText, FeatureCaptions, Words
 from audiogen.nn.lm import Choice, TokenDecoder, continue_tokens, draw
 from audiogen.nn.transformer import Attention, rotate, rotation
 
@@ -136,3 +136,27 @@ def test_caption_encoder_masks_its_padding():
     assert dropped.mask.tolist() == [[True, False, False]] * 2
     assert torch.equal(dropped.vectors[0, 0], encoder.nothing)
     assert torch.equal(dropped.vectors[1], both.vectors[1])
+
+
+def test_captions_by_features_from_elsewhere():
+    """Whatever gives a vector for a text can take the encoder's place: one place a caption."""
+
+    class Lengths:
+        width = 1
+
+        def __call__(self, captions):
+            return torch.tensor([[float(len(caption))] for caption in captions])
+
+    captions = FeatureCaptions(5, Lengths())
+    words = captions(["ab", "abcd"])
+    assert words.vectors.shape == (2, 1, 5)
+    assert words.mask.all()
+    slope = captions.out.weight[:, 0]
+    torch.testing.assert_close(words.vectors[1, 0] - words.vectors[0, 0], 2 * slope)
+    assert torch.equal(captions.drop(words, torch.tensor([True, False])).vectors[0, 0], captions.nothing)
+
+
+def test_clap_without_its_package_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("audiogen.nn.caption_encoder.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="transformers: install it, or use the encoder that ships"):
+        ClapText()
