@@ -187,6 +187,10 @@ def test_parts_are_assembled(system, tmp_path):
     for name in PARTS:
         files[name] = str(tmp_path / f"{name}.safetensors")
         hub.save(getattr(system, name), files[name])
+    codec = system.autoencoder.train()  # a part may be a checkpoint of training, too
+    files["autoencoder"] = str(tmp_path / "codec.ckpt")
+    torch.save({"release": codec.release(), "state_dict": codec.state_dict()}, files["autoencoder"])
+    codec.eval()
     made = assemble(files)
     assert torch.equal(*(generate(s, "slow piano", 2 * SECONDS) for s in (system, made)))
     with pytest.raises(ValueError, match="no part 'drums'"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -17,8 +18,8 @@ from audiogen.nn.lm import Choice
 from audiogen.report import StageTimer
 from audiogen.systems.melody import Kept, MeLoDy
 from audiogen.systems.melody_lm import MeLoDyLM
-from audiogen.training.checkpoint import read_weights
-from audiogen.weights import build
+from audiogen.training.checkpoint import load_checkpoint, read_weights
+from audiogen.weights import CHECKPOINT, build
 
 PARTS = ("lm", "diffusion", "autoencoder", "tokenizer")
 HALF = ("lm", "diffusion")  # parts whose weights are released with 16 bits
@@ -186,8 +187,7 @@ class MeLoDyMusic(L.LightningModule):
 
         The newest chunks that fit the window stay as they are, at angle 0; the new ones come out of noise.
         """
-        diffusion = self.diffusion
-        n = chunks * diffusion.chunk_tokens
+        n = chunks * self.diffusion.chunk_tokens
         with timer.stage("lm"):
             new = self.lm.extend(
                 state.tokens,
@@ -196,26 +196,38 @@ class MeLoDyMusic(L.LightningModule):
                 n,
                 choice=Choice(options.temperature, options.top_k, options.top_p),
                 guidance=options.lm_guidance,
-                first=state.made * diffusion.chunk_tokens,
+                first=state.made * self.diffusion.chunk_tokens,
             )
             tokens = torch.cat((state.tokens, new), dim=1)
         with timer.stage("diffusion"):
-            frames = chunks * diffusion.chunk_frames
-            known = state.latents[..., max(0, state.latents.shape[-1] - self._free(chunks)) :]
-            old = known.shape[-1] // diffusion.chunk_frames
-            mask = torch.arange(known.shape[-1] + frames, device=self.device) < known.shape[-1]
-            made = diffusion.sample(
-                tokens[:, -(n + old * diffusion.chunk_tokens) :],
-                captions,
-                seeds,
-                num_steps=options.num_steps,
-                guidance=options.guidance,
-                kept=Kept(F.pad(known, (0, frames)), mask.expand(len(known), -1)) if old else None,
-                first_frame=(state.made - old) * diffusion.chunk_frames,
-            )
+            made = self._window(replace(state, tokens=tokens), captions, seeds, chunks, options)
         kept = made[..., max(0, made.shape[-1] - self._free(1)) :]
-        tokens = tokens[:, max(0, tokens.shape[1] - self._remembered() * diffusion.chunk_tokens) :]
-        return replace(state, tokens=tokens, latents=kept, made=state.made + chunks), made[..., -frames:]
+        tokens = tokens[:, max(0, tokens.shape[1] - self._remembered() * self.diffusion.chunk_tokens) :]
+        latents = made[..., -chunks * self.diffusion.chunk_frames :]
+        return replace(state, tokens=tokens, latents=kept, made=state.made + chunks), latents
+
+    def _window(
+        self,
+        state: MusicState,
+        captions: Sequence[str],
+        seeds: Sequence[int],
+        chunks: int,
+        options: MusicOptions,
+    ) -> Tensor:
+        """Latents of a window (B, D, L) whose last chunks are new; the state has their tokens already."""
+        diffusion, frames = self.diffusion, chunks * self.diffusion.chunk_frames
+        known = state.latents[..., max(0, state.latents.shape[-1] - self._free(chunks)) :]
+        old = known.shape[-1] // diffusion.chunk_frames
+        there = torch.arange(known.shape[-1] + frames, device=self.device) < known.shape[-1]
+        return diffusion.sample(
+            state.tokens[:, -(old + chunks) * diffusion.chunk_tokens :],
+            captions,
+            seeds,
+            num_steps=options.num_steps,
+            guidance=options.guidance,
+            kept=Kept(F.pad(known, (0, frames)), there.expand(len(known), -1)) if old else None,
+            first_frame=(state.made - old) * diffusion.chunk_frames,
+        )
 
     def stream(
         self,
@@ -281,12 +293,18 @@ def assemble(files: Mapping[str, str], advance: int = 2) -> MeLoDyMusic:
     """One system of checkpoints or released weights, for each of PARTS a path or name. Raises ValueError."""
     if unknown := sorted(set(files) - set(PARTS)):
         raise ValueError(f"MeLoDy has no part {unknown[0]!r}; its parts are {', '.join(PARTS)}")
-    found = {name: read_weights(file) for name, file in files.items()}
+    found = {name: _read(file) for name, file in files.items()}
     system = MeLoDyMusic({n: {"system": key, "hparams": h} for n, (key, h, _) in found.items()}, advance)
     system.load_release_state(
         {f"{name}.{k}": t for name, (_, _, state) in found.items() for k, t in state.items()}
     )
     return system.eval()
+
+
+def _read(file: str) -> tuple[str, dict[str, Any], Mapping[str, Tensor]]:
+    """System, hyper-parameters and released tensors of a part."""
+    key, hparams, state = read_weights(file)
+    return key, hparams, _release_state(load_checkpoint(file)) if Path(file).suffix == CHECKPOINT else state
 
 
 def _captions(prompts: str | Prompts, second: float, items: int) -> Sequence[str]:
