@@ -219,6 +219,21 @@ def test_the_language_model_forgets_beyond_its_context():
         model.extend(a, ["piano"], [5], 17)
 
 
+def test_noise_changes_what_is_seen_and_not_what_is_asked(monkeypatch):
+    """All tokens replaced: the loss is that of random ones before the same targets; 0 leaves all."""
+    model, seen = language_model(), []
+    monkeypatch.setattr(
+        model.decoder, "forward", lambda tokens, prefix: seen.append(tokens) or torch.zeros(2, 9, 16)
+    )
+    tokens = torch.randint(VOCABULARY, (2, 9))
+    batch = {"tokens": tokens, "token_mask": torch.ones(2, 9, dtype=torch.bool), "captions": CAPTIONS[:2]}
+    for noise in (0.0, 0.3):
+        loss, _ = model.losses(batch, noise=noise)
+        assert float(loss) == pytest.approx(math.log(VOCABULARY))
+    assert torch.equal(seen[0], tokens[:, :-1])
+    assert 0 < (seen[1] != tokens[:, :-1]).sum() < 12
+
+
 def fit(name, data, folder, *more):
     """Train a tiny config in `folder` -> its last checkpoint."""
     words = ["fit", "-c", str(CONFIGS / f"{name}.yaml"), "--data.init_args.path", str(data), *more]

@@ -21,7 +21,9 @@ class MeLoDyLM(CaptionModel):
 
     vocabulary: values of a token. context: tokens it is trained on and remembers at most. captions: "words",
     the encoder that ships, or "clap"; caption_net: its options. words: its vocabulary, taken from the data
-    and released with the model; max_words leaves room for more.
+    and released with the model; max_words leaves room for more. In training captions are hidden with
+    probability caption_drop, and tokens it looks back at are others with token_noise: little music is soon
+    known by heart.
     """
 
     key = "melody_lm"
@@ -36,6 +38,7 @@ class MeLoDyLM(CaptionModel):
         words: Sequence[str] = (),
         max_words: int = 512,
         caption_drop: float = 0.1,
+        token_noise: float = 0.1,
         lr: float = 1e-3,
         lr_final: float = 1e-5,
         warmup_steps: int = 200,
@@ -52,7 +55,7 @@ class MeLoDyLM(CaptionModel):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Cross-entropy of every token; captions are hidden now and then, for guidance."""
         hidden = torch.rand(len(batch["tokens"]), device=self.device) < self.hparams["caption_drop"]
-        loss, right = self.losses(batch, hidden)
+        loss, right = self.losses(batch, hidden, self.hparams["token_noise"])
         self.log("train/nats", loss, prog_bar=True)
         self.log("train/right", right)
         return loss
@@ -65,10 +68,19 @@ class MeLoDyLM(CaptionModel):
         for name, value in (("nats", loss), ("nats_without_caption", alone), ("right", right)):
             self.log(f"val/{name}", value, prog_bar=name == "nats", batch_size=size)
 
-    def losses(self, batch: dict[str, Any], hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Nats a token, and the share of tokens that were thought the likeliest."""
+    def losses(
+        self, batch: dict[str, Any], hidden: Tensor | None = None, noise: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Nats a token, and the share of tokens that were thought the likeliest.
+
+        hidden: (B,), whose captions are not told; noise: share of the tokens seen that are others.
+        """
         tokens, mask = batch["tokens"], batch["token_mask"]
-        logits = self.decoder(tokens[:, :-1], self.heard(batch["captions"], hidden=hidden))
+        seen = tokens[:, :-1]
+        if noise:
+            other = torch.randint_like(seen, self.decoder.vocabulary)
+            seen = torch.where(torch.rand(seen.shape, device=seen.device) < noise, other, seen)
+        logits = self.decoder(seen, self.heard(batch["captions"], hidden=hidden))
         loss = F.cross_entropy(logits[mask].float(), tokens[mask])
         return loss, (logits.argmax(-1) == tokens)[mask].float().mean()
 
