@@ -1,5 +1,7 @@
 """Training of the audio autoencoder: each loss has its known values, a tiny run learns and is released."""
 
+import math
+
 import pytest
 import torch
 from fitting import fit
@@ -9,7 +11,6 @@ from audiogen import hub
 from audiogen.nn.discriminators import least_squares_discriminator_loss, least_squares_generator_loss
 from audiogen.systems.autoencoder import AudioAutoencoder
 from audiogen.training.checkpoint import read_checkpoint
-from audiogen.vocoders.autoencoder import AutoencoderOutput
 
 TINY = {
     "latents": 4,
@@ -30,7 +31,7 @@ TINY = {
 def system():
     torch.manual_seed(0)
     system = AudioAutoencoder(16000, **TINY)
-    system.log_dict = lambda *a, **k: None
+    system.log_dict = system.log = lambda *a, **k: None
     return system
 
 
@@ -62,10 +63,12 @@ def test_the_head_s_losses_vanish_for_the_recording_s_own_magnitudes_and_turns(s
 
     spectrum = system.generator.spectrum(0.3 * torch.randn(2, 2048))
     turns = torch.nn.functional.pad(turned(spectrum, 64), (0, 0, 0, 1))
-    exact = AutoencoderOutput(torch.zeros(2, 1, 2048), spectrum.abs(), turns)
-    assert system.head_losses(exact, spectrum).abs() < 1e-5
-    opposite = exact._replace(deviation=turns + torch.pi)
-    assert abs(system.head_losses(opposite, spectrum) - 2 * system.hparams.weight_frequency) < 1e-4
+    assert system.head_losses(spectrum.abs(), turns, spectrum).abs() < 1e-5
+    opposite = system.head_losses(spectrum.abs(), turns + torch.pi, spectrum)
+    assert abs(opposite - 2 * system.hparams.weight_frequency) < 1e-4
+    louder = system.head_losses(4 * spectrum.abs(), turns, spectrum)  # roots are twice what they should be
+    expected = (3 + math.log(4)) * system.hparams.weight_magnitude + system.hparams.weight_root
+    assert abs(louder - expected) < 1e-2
 
 
 def test_each_side_is_trained_by_its_own_loss_alone(system):
@@ -93,6 +96,7 @@ def test_a_tiny_run_learns(trained):
     events.Reload()
     losses = [event.value for event in events.Scalars("train/frequency")]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+    assert len(events.Scalars("train/stft")) == 38  # from step 2 on
     assert len(events.Scalars("train/discriminators")) == 10  # from step 30 on
     assert events.Tags()["audio"]
 

@@ -76,7 +76,7 @@ class Autoencoder(nn.Module):
     def __init__(
         self,
         sample_rate: int = 24000,
-        latents: int = 32,
+        latents: int = 64,
         hop_length: int = 256,
         n_fft: int = 1536,
         strides: Sequence[int] = (2,),
@@ -181,6 +181,11 @@ class Autoencoder(nn.Module):
         """`decode` for training."""
         return self._stream(self.init_state(len(latents)), latents, last=True)[1]
 
+    def describe(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitude and deviation as in `AutoencoderOutput`, without the waveform: a fifth of the work."""
+        _, magnitude, deviation, _ = self._read(self.trunk.init_state(len(latents)), latents, last=True)
+        return magnitude, deviation
+
     def init_state(self, batch: int) -> AutoencoderState:
         """The start of `batch` streams."""
         return AutoencoderState(
@@ -203,10 +208,7 @@ class Autoencoder(nn.Module):
     def _stream(
         self, state: AutoencoderState, latents: Tensor, last: bool
     ) -> tuple[AutoencoderState, AutoencoderOutput]:
-        squashed = latents * self.latent_std[:, None] + self.latent_mean[:, None]
-        trunk, x = self.trunk.stream(state.trunk, squashed, last)
-        loudness, deviation, offset = self.head(x.mT).float().chunk(3, dim=2)
-        magnitude = self.levels.inverse(loudness).clamp(max=LOG_MAX).exp()
+        trunk, magnitude, deviation, offset = self._read(state.trunk, latents, last)
         # frequencies learn from their own loss: the waveform's gradient, summed over all frames, drowns it
         clock, phases = self.clock.stream(state.clock, deviation.detach(), magnitude)
         spectrum = torch.polar(magnitude, phases + offset)
@@ -217,6 +219,15 @@ class Autoencoder(nn.Module):
         istft, audio = self.istft.stream(state.istft, spectrum, last)
         state = AutoencoderState(trunk, clock, tuple(refinements), istft)
         return state, AutoencoderOutput(audio[:, None], magnitude, deviation)
+
+    def _read(
+        self, state: tuple[Any, ...], latents: Tensor, last: bool
+    ) -> tuple[tuple[Any, ...], Tensor, Tensor, Tensor]:
+        """Normalised latents -> the trunk's state; magnitude, deviation and phase offset (B, N, bins)."""
+        squashed = latents * self.latent_std[:, None] + self.latent_mean[:, None]
+        state, x = self.trunk.stream(state, squashed, last)
+        loudness, deviation, offset = self.head(x.mT).float().chunk(3, dim=2)
+        return state, self.levels.inverse(loudness).clamp(max=LOG_MAX).exp(), deviation, offset
 
     def _refinements(self) -> list[PhaseRefinement]:
         return [layer for layer in self.refinements if isinstance(layer, PhaseRefinement)]

@@ -80,6 +80,14 @@ def test_silence_beyond_the_end_is_what_filling_up_means():
     assert torch.equal(codec.encode(wav), codec.encode(padded))
 
 
+def test_what_the_head_asks_for_is_known_without_the_waveform():
+    codec, latents = CODECS["stride 2"], torch.randn(1, 4, 9)
+    output = codec.synthesize(latents)
+    magnitude, deviation = codec.describe(latents)
+    assert torch.equal(magnitude, output.magnitude)
+    assert torch.equal(deviation, output.deviation)
+
+
 def test_the_paper_s_rate_can_be_built():
     codec = CODECS["250 Hz, as in the paper"]
     assert (codec.frame_rate, codec.hop_length) == (250.0, 96)
