@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +35,8 @@ class AudioAutoencoder(L.LightningModule):
     head learns directly; a small Kullback-Leibler divergence, so that latents near one another sound alike;
     from optimiser step `waveform_from` on multi-resolution STFT and mel of the waveform, which costs five
     times as much; from `adversarial_from` on (negative: never) least-squares adversarial and feature-matching
-    losses. The statistics that normalise the latents are
-    running means over training batches. The released weights lack the discriminators.
+    losses. The linear code is fitted to `basis_batches` batches before the first step. The released weights
+    lack the discriminators.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class AudioAutoencoder(L.LightningModule):
         strides: tuple[int, ...] = (2,),
         channels: int = 256,
         hidden: int = 768,
-        encoder_blocks: tuple[int, ...] = (2, 3),
+        encoder_blocks: tuple[int, ...] = (),
         decoder_blocks: tuple[int, ...] = (3, 2),
         refinements: int = 2,
         lr: float = 1e-3,
@@ -68,7 +69,7 @@ class AudioAutoencoder(L.LightningModule):
         weight_kl: float = 1e-3,
         weight_adversarial: float = 1.0,
         weight_features: float = 2.0,
-        statistics_decay: float = 0.98,
+        basis_batches: int = 100,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -113,14 +114,24 @@ class AudioAutoencoder(L.LightningModule):
         """Normalised latents -> wav (B, 1, T), as `Autoencoder.decode`."""
         return self.generator.decode(latents)
 
+    def on_train_start(self) -> None:
+        """Fit the linear code to the first training batches, unless a run goes on."""
+        if self.global_step == 0:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            for batch in itertools.islice(
+                itertools.cycle(data.train_dataloader()), self.hparams["basis_batches"]
+            ):
+                spectrum = self.generator.spectrum(batch["wav"].to(self.device))
+                self.generator.basis.add(self.generator.joined(spectrum).flatten(0, 1))
+            self.generator.basis.fit()
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the autoencoder's losses and, once they have joined, the discriminators' own."""
         real = batch["wav"]
         real = real[:, : real.shape[-1] // self.generator.hop_length * self.generator.hop_length]
         spectrum = self.generator.spectrum(real)
         posterior = self.generator.posterior(spectrum)
-        self.observe(squash(posterior.mean.detach()))
-        latents, divergence = self.generator.normalise(squash(posterior.sample())), posterior.divergence()
+        latents, divergence = squash(posterior.sample()), posterior.divergence()
         self.log("train/kl", divergence, prog_bar=True)
         loss = self.hparams["weight_kl"] * divergence
         if self.global_step < self.hparams["waveform_from"]:
@@ -134,15 +145,6 @@ class AudioAutoencoder(L.LightningModule):
         if 0 <= self.hparams["adversarial_from"] <= self.global_step:
             loss = loss + self.adversarial_losses(real, fake)
         return loss
-
-    @torch.no_grad()
-    def observe(self, squashed: Tensor) -> None:
-        """Let the statistics of latents follow those of a batch (B, D, L) within +-LIMIT."""
-        generator = self.generator
-        share = max(1 - self.hparams["statistics_decay"], 1 / (self.global_step + 1))
-        values = squashed.transpose(0, 1).flatten(1)
-        generator.latent_mean.lerp_(values.mean(1), share)
-        generator.latent_std.lerp_(values.std(1).clamp(min=1e-3), share)
 
     def head_losses(self, magnitude: Tensor, deviation: Tensor, spectrum: Tensor) -> Tensor:
         """What the head of the decoder asks for against the recording's STFT (B, N, bins) -> scalar."""
