@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from audiogen.spectral import MelSpec
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio
 from audiogen.training.schedules import warmup_cosine
-from audiogen.vocoders.autoencoder import Autoencoder, AutoencoderOutput, squash
+from audiogen.vocoders.autoencoder import Autoencoder, squash
 
 # what lies 80 dB below a loud tone is not worth latents: the tails of reverberation, rounding
 FLOOR, MEL_FLOOR = 2e-2, 1e-3
@@ -30,30 +31,32 @@ FLOOR, MEL_FLOOR = 2e-2, 1e-3
 class AudioAutoencoder(L.LightningModule):
     """The VAE-GAN of MeLoDy (Lam et al. 2023, appendix) on the networks of `Autoencoder`.
 
-    The first arguments are those of `Autoencoder`. Losses: multi-resolution STFT and mel of the waveform;
-    magnitudes and frequencies, which the decoder's head learns directly; a small Kullback-Leibler divergence,
-    so that latents near one another sound alike; from optimiser step `adversarial_from` on (negative: never)
-    least-squares adversarial and feature-matching losses. The statistics that normalise the latents are
-    running means over training batches. The released weights lack the discriminators.
+    The first arguments are those of `Autoencoder`. Losses: magnitudes and frequencies, which the decoder's
+    head learns directly; a small Kullback-Leibler divergence, so that latents near one another sound alike;
+    from optimiser step `waveform_from` on multi-resolution STFT and mel of the waveform, which costs five
+    times as much; from `adversarial_from` on (negative: never) least-squares adversarial and feature-matching
+    losses. The linear code is fitted to `basis_batches` batches before the first step. The released weights
+    lack the discriminators.
     """
 
     def __init__(
         self,
         sample_rate: int = 24000,
-        latents: int = 32,
+        latents: int = 64,
         hop_length: int = 256,
         n_fft: int = 1536,
         strides: tuple[int, ...] = (2,),
         channels: int = 256,
         hidden: int = 768,
-        encoder_blocks: tuple[int, ...] = (2, 3),
+        encoder_blocks: tuple[int, ...] = (),
         decoder_blocks: tuple[int, ...] = (3, 2),
         refinements: int = 2,
         lr: float = 1e-3,
         lr_final: float = 5e-5,
         total_steps: int = 4000,
         warmup_steps: int = 100,
-        adversarial_from: int = 1500,
+        waveform_from: int = 1000,
+        adversarial_from: int = 2000,
         periods: tuple[int, ...] = (2, 3, 5, 7),
         n_ffts: tuple[int, ...] = (512, 1024, 2048),
         discriminator_channels: int = 16,
@@ -61,11 +64,12 @@ class AudioAutoencoder(L.LightningModule):
         weight_stft: float = 2.0,
         weight_mel: float = 8.0,
         weight_magnitude: float = 2.0,
+        weight_root: float = 4.0,
         weight_frequency: float = 2.0,
-        weight_kl: float = 5e-3,
+        weight_kl: float = 1e-3,
         weight_adversarial: float = 1.0,
         weight_features: float = 2.0,
-        statistics_decay: float = 0.98,
+        basis_batches: int = 100,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -110,44 +114,53 @@ class AudioAutoencoder(L.LightningModule):
         """Normalised latents -> wav (B, 1, T), as `Autoencoder.decode`."""
         return self.generator.decode(latents)
 
+    def on_train_start(self) -> None:
+        """Fit the linear code to the first training batches, unless a run goes on."""
+        if self.global_step == 0:
+            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            for batch in itertools.islice(
+                itertools.cycle(data.train_dataloader()), self.hparams["basis_batches"]
+            ):
+                spectrum = self.generator.spectrum(batch["wav"].to(self.device))
+                self.generator.basis.add(self.generator.joined(spectrum).flatten(0, 1))
+            self.generator.basis.fit()
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Sum of the autoencoder's losses and, once they have joined, the discriminators' own."""
         real = batch["wav"]
         real = real[:, : real.shape[-1] // self.generator.hop_length * self.generator.hop_length]
         spectrum = self.generator.spectrum(real)
         posterior = self.generator.posterior(spectrum)
-        self.observe(squash(posterior.mean.detach()))
-        output = self.generator.synthesize(self.generator.normalise(squash(posterior.sample())))
-        fake, divergence = output.audio[:, 0], posterior.divergence()
+        latents, divergence = squash(posterior.sample()), posterior.divergence()
+        self.log("train/kl", divergence, prog_bar=True)
+        loss = self.hparams["weight_kl"] * divergence
+        if self.global_step < self.hparams["waveform_from"]:
+            return loss + self.head_losses(*self.generator.describe(latents), spectrum)
+        output = self.generator.synthesize(latents)
+        loss = loss + self.head_losses(output.magnitude, output.deviation, spectrum)
+        fake = output.audio[:, 0]
         stft, mel = spectral_losses(fake, real, self.loss_specs, FLOOR)
-        self.log_dict({"train/stft": stft, "train/mel": mel, "train/kl": divergence}, prog_bar=True)
-        loss = self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * mel
-        loss = loss + self.hparams["weight_kl"] * divergence + self.head_losses(output, spectrum)
+        self.log_dict({"train/stft": stft, "train/mel": mel}, prog_bar=True)
+        loss = loss + self.hparams["weight_stft"] * stft + self.hparams["weight_mel"] * mel
         if 0 <= self.hparams["adversarial_from"] <= self.global_step:
             loss = loss + self.adversarial_losses(real, fake)
         return loss
 
-    @torch.no_grad()
-    def observe(self, squashed: Tensor) -> None:
-        """Let the statistics of latents follow those of a batch (B, D, L) within +-LIMIT."""
-        generator = self.generator
-        share = max(1 - self.hparams["statistics_decay"], 1 / (self.global_step + 1))
-        values = squashed.transpose(0, 1).flatten(1)
-        generator.latent_mean.lerp_(values.mean(1), share)
-        generator.latent_std.lerp_(values.std(1).clamp(min=1e-3), share)
-
-    def head_losses(self, output: AutoencoderOutput, spectrum: Tensor) -> Tensor:
+    def head_losses(self, magnitude: Tensor, deviation: Tensor, spectrum: Tensor) -> Tensor:
         """What the head of the decoder asks for against the recording's STFT (B, N, bins) -> scalar."""
         real = spectrum.abs()
-        magnitudes = magnitude_loss(output.magnitude, real, FLOOR)
+        magnitudes = magnitude_loss(magnitude, real, FLOOR)
+        # of square roots: partials outweigh what lies between them, and the weak ones are heard too
+        roots = magnitude.clamp(min=1e-6).sqrt() - real.sqrt()
+        roots = roots.abs().mean() / real.sqrt().mean().clamp(min=1e-3)
         # 1 - cos of the phase error that a frame's frequencies lead to in the next one, where it is loud
         weight = real[:, 1:] * real[:, :-1]
         weight = weight / weight.sum().clamp(min=1e-3)
-        error = 1 - (output.deviation[:, :-1] - turned(spectrum, self.generator.frame_hop)).cos()
-        frequencies = (weight * error).sum()
-        self.log_dict({"train/magnitude": magnitudes, "train/frequency": frequencies}, prog_bar=True)
-        weighted: Tensor = self.hparams["weight_magnitude"] * magnitudes
-        return weighted + self.hparams["weight_frequency"] * frequencies
+        error = 1 - (deviation[:, :-1] - turned(spectrum, self.generator.frame_hop)).cos()
+        losses = {"magnitude": magnitudes, "root": roots, "frequency": (weight * error).sum()}
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        weighted = [self.hparams[f"weight_{name}"] * loss for name, loss in losses.items()]
+        return torch.stack(weighted).sum()
 
     def adversarial_losses(self, real: Tensor, fake: Tensor) -> Tensor:
         """real, fake (B, T) -> one scalar whose gradient trains both sides at once.

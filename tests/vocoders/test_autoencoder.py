@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiogen.nn.clock import PhaseClock, turned
-from audiogen.vocoders.autoencoder import LIMIT, Autoencoder, Posterior, squash
+from audiogen.vocoders.autoencoder import LIMIT, Autoencoder, Posterior, squash, unsquash
 
 SMALL = {"latents": 4, "channels": 8, "hidden": 16}
 torch.manual_seed(0)
@@ -80,6 +80,14 @@ def test_silence_beyond_the_end_is_what_filling_up_means():
     assert torch.equal(codec.encode(wav), codec.encode(padded))
 
 
+def test_what_the_head_asks_for_is_known_without_the_waveform():
+    codec, latents = CODECS["stride 2"], torch.randn(1, 4, 9)
+    output = codec.synthesize(latents)
+    magnitude, deviation = codec.describe(latents)
+    assert torch.equal(magnitude, output.magnitude)
+    assert torch.equal(deviation, output.deviation)
+
+
 def test_the_paper_s_rate_can_be_built():
     codec = CODECS["250 Hz, as in the paper"]
     assert (codec.frame_rate, codec.hop_length) == (250.0, 96)
@@ -87,21 +95,43 @@ def test_the_paper_s_rate_can_be_built():
 
 
 def test_levels_without_blocks_are_refused():
-    with pytest.raises(ValueError, match=r"strides \(2,\) make 2 levels"):
+    with pytest.raises(ValueError, match=r"strides \(2,\) make 2 levels, but encoder_blocks are \(1,\)"):
         Autoencoder(encoder_blocks=(1,), **SMALL)
+    with pytest.raises(ValueError, match="decoder_blocks are"):
+        Autoencoder(decoder_blocks=(), **SMALL)
 
 
-def test_statistics_make_unit_variance_and_decoding_undoes_them():
+def fitted(latents=4, **more):
+    """An autoencoder whose basis knows the recordings (4, 6400) that come with it."""
     torch.manual_seed(2)
-    codec = Autoencoder(16000, hop_length=64, n_fft=256, **SMALL).eval()
-    wav = 0.2 * torch.randn(4, 1, 6400)
-    raw, plain = codec.encode(wav), codec.decode(codec.encode(wav))
-    codec.latent_mean.copy_(raw.mean(dim=(0, 2)))
-    codec.latent_std.copy_(raw.transpose(0, 1).flatten(1).std(1))
-    latents = codec.encode(wav).transpose(0, 1).flatten(1)
-    assert torch.allclose(latents.mean(1), torch.zeros(4), atol=1e-4)
-    assert torch.allclose(latents.std(1), torch.ones(4), atol=1e-4)
-    assert torch.allclose(codec.decode(codec.encode(wav)), plain, atol=1e-5)
+    codec = Autoencoder(16000, hop_length=64, n_fft=256, **{**SMALL, "latents": latents}, **more).eval()
+    wav = 0.2 * torch.randn(4, 6400) * torch.linspace(0.1, 1, 6400).sin()
+    codec.basis.add(codec.joined(codec.spectrum(wav)).flatten(0, 1))
+    codec.basis.fit()
+    return codec, wav
+
+
+def test_latents_of_the_data_are_uncorrelated_and_of_unit_variance():
+    codec, wav = fitted()
+    latents = unsquash(codec.encode(wav[:, None])).transpose(0, 1).flatten(1)
+    assert torch.allclose(latents.mean(1), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(latents.cov(correction=0), torch.eye(4), atol=1e-2)
+
+
+def test_with_as_many_latents_as_values_the_linear_part_is_exact():
+    """130 values of two frames: what is above the quietest level comes back."""
+    codec, wav = fitted(latents=258)
+    spectrum = codec.spectrum(wav)
+    again = codec.linear(codec.encode(wav[:, None]))
+    loud = spectrum.abs() > 0.1
+    assert torch.allclose(again[loud], spectrum.abs()[loud].log(), atol=0.02)
+
+
+def test_an_encoder_s_network_changes_nothing_at_first():
+    codec, wav = fitted()
+    more, _ = fitted(encoder_blocks=(1, 1))
+    assert torch.allclose(more.encode(wav[:, None]), codec.encode(wav[:, None]), atol=1e-5)
+    assert sum(p.numel() for p in more.encoder.parameters()) > 0
 
 
 def test_divergence_is_that_of_the_distributions():
@@ -121,9 +151,11 @@ def test_draws_have_the_posterior_s_moments():
 
 
 def test_squashing_is_bounded_with_a_gradient_everywhere():
-    x = torch.tensor([-9.0, -3.0, 0.0, 0.01, 3.0, 9.0], requires_grad=True)
+    x = torch.tensor([-20.0, -3.0, 0.0, 0.01, 3.0, 20.0], requires_grad=True)
     y = squash(x)
     assert y.abs().max() < LIMIT
+    assert torch.allclose(unsquash(y)[1:5], x[1:5], atol=1e-4)
+    assert torch.isfinite(unsquash(2 * y)).all()
     y.sum().backward()
     assert (x.grad > 0).all()
     assert torch.allclose(y[3], x[3], atol=1e-6)
