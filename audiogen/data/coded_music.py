@@ -14,8 +14,7 @@ from audiogen.data.progress import Progress, quiet
 from audiogen.data.store import DataError, Ragged, RaggedColumn, save_ragged
 
 VALIDATION_EVERY = 4  # of the held-out scores, in the order of their names, every fourth is for validation
-
-TERMS = ("licence", "attribution")
+TERMS = ("licence", "attribution")  # of a prepared file, handed on
 
 
 class Coder(Protocol):

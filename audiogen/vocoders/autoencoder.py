@@ -75,7 +75,8 @@ class Autoencoder(nn.Module):
     step by step. The encoder is that code, plus a ConvNeXt stack where encoder_blocks are given; the decoder
     is its inverse, plus a ConvNeXt stack that corrects the magnitudes and tells frequencies, from which
     `PhaseClock`, `refinements` iterations of Griffin-Lim and an inverse STFT make the waveform. Latent frame
-    l stands for hop_length prod(strides) samples from l times as many on. The latents of the training data have about zero mean and unit variance.
+    l stands for hop_length prod(strides) samples from l times as many on. The latents of the training data
+    have about zero mean and unit variance.
 
     latents: values of a latent frame; strides: frames joined into one, by level, the finest level first;
     encoder_blocks (none: linear alone) and decoder_blocks: of each level, one more than strides. n_fft: a
