@@ -14,6 +14,7 @@ from audiogen.data.progress import Progress, quiet
 from audiogen.data.store import DataError, Ragged, RaggedColumn, save_ragged
 
 VALIDATION_EVERY = 4  # of the held-out scores, in the order of their names, every fourth is for validation
+TERMS = ("licence", "attribution")  # of a prepared file, handed on
 
 
 class Coder(Protocol):
@@ -60,7 +61,7 @@ class PreparedMusic:
             raise DataError(f"{manifest} has no line of item {error}; prepare both again") from error
         if bare := [line["id"] for line in self.lines if not line.get("captions")]:
             raise DataError(f"{manifest} has no captions of {bare[0]}; prepare it again with this version")
-        self.terms = {key: store.metadata[key] for key in ("licence", "attribution") if key in store.metadata}
+        self.terms: dict[str, str] = {key: store.metadata[key] for key in TERMS if key in store.metadata}
 
     def wav(self, index: int) -> Tensor:
         """(T,) float32 in [-1, 1]."""

@@ -33,10 +33,6 @@ class Standard(nn.Module):
             self.observe(x.detach())
         return (x - self.mean[:, None]) / self.deviation[:, None]
 
-    def inverse(self, x: Tensor) -> Tensor:
-        """(B, N, C), channels last, standardised -> as it was."""
-        return x * self.deviation + self.mean
-
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
         """Add a batch (B, C, N) to the statistics."""

@@ -71,12 +71,12 @@ class Autoencoder(nn.Module):
     """Waveform to latents and back, trained as a VAE-GAN (MeLoDy, Lam et al. 2023, appendix), at frame rate.
 
     Where the paper mirrors HiFi-GAN on samples, this works on STFT frames, `hop_length` samples apart, whose
-    magnitudes joined over prod(strides) frames have a best linear code (`Basis`): what would take a network
-    many hours to find, it has from the start. The encoder is that code, plus a ConvNeXt stack where
-    encoder_blocks are given; the decoder is its inverse, plus a ConvNeXt stack that corrects the magnitudes
-    and tells frequencies, from which `PhaseClock`, `refinements` iterations of Griffin-Lim and an inverse
-    STFT make the waveform. Latent frame l stands for hop_length prod(strides) samples from l times as many
-    on. The latents of the training data have about zero mean and unit variance.
+    magnitudes joined over prod(strides) frames have a best linear code (`Basis`), which need not be learnt
+    step by step. The encoder is that code, plus a ConvNeXt stack where encoder_blocks are given; the decoder
+    is its inverse, plus a ConvNeXt stack that corrects the magnitudes and tells frequencies, from which
+    `PhaseClock`, `refinements` iterations of Griffin-Lim and an inverse STFT make the waveform. Latent frame
+    l stands for hop_length prod(strides) samples from l times as many on. The latents of the training data
+    have about zero mean and unit variance.
 
     latents: values of a latent frame; strides: frames joined into one, by level, the finest level first;
     encoder_blocks (none: linear alone) and decoder_blocks: of each level, one more than strides. n_fft: a
@@ -111,7 +111,6 @@ class Autoencoder(nn.Module):
         self.register_buffer("emphasis", (1 + hz / EVEN_BELOW_HZ).rsqrt(), persistent=False)
         self.emphasis: Tensor
         self.log_variance = nn.Parameter(torch.full((latents, 1), NARROW))
-        self.levels = Standard(bins)  # of log-magnitudes, for the encoder's network
         self.encoder = _encoder(bins, latents, channels, hidden, strides, encoder_blocks)
         self.trunk = Chain(
             StreamConv1d(latents, channels, 3),
@@ -166,7 +165,7 @@ class Autoencoder(nn.Module):
         if self.encoder is None:
             return Posterior(mean, self.log_variance.expand_as(mean))
         level = spectrum.abs().clamp(min=QUIETEST * self.n_fft / 4).log().mT
-        more, log_variance = self.encoder(self.levels(level)).float().chunk(2, dim=1)
+        more, log_variance = self.encoder(level).float().chunk(2, dim=1)
         return Posterior(mean + more, (self.log_variance + log_variance).clamp(-12, 4))
 
     def joined(self, spectrum: Tensor) -> Tensor:
@@ -269,6 +268,7 @@ def _encoder(
     if last.bias is not None:
         nn.init.zeros_(last.bias)
     return nn.Sequential(
+        Standard(bins),
         nn.Conv1d(bins, channels, 3, padding=1),
         ChannelNorm(channels),
         *_descent(channels, hidden, strides, blocks),

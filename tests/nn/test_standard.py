@@ -16,7 +16,6 @@ def test_statistics_are_those_of_all_batches_of_equal_size():
     out = layer(values[None])
     assert torch.allclose(out.mean(2), torch.zeros(1, 3), atol=1e-4)
     assert torch.allclose(out.std(2), torch.ones(1, 3), atol=1e-2)
-    assert torch.allclose(layer.inverse(out.mT).mT, values[None], atol=1e-4)
     assert layer.count == 4  # nothing is learnt outside training
 
 
