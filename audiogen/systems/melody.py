@@ -58,7 +58,7 @@ class MeLoDy(CaptionModel):
 
     def __init__(
         self,
-        latent_dim: int = 32,
+        latent_dim: int = 64,
         vocabulary: int = 512,
         chunk_frames: int = 120,
         chunk_tokens: int = 16,
