@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from audiogen.weights import (
     CHECKPOINT,
     CorruptWeights,
     UnknownModel,
+    build,
     locate,
     read_metadata,
     read_tensors,
@@ -189,14 +189,12 @@ def _build(path: Path) -> tuple[Any, dict[str, Any]]:
 
         return load_checkpoint(path), read_hparams(path)
     key, hparams = read_metadata(path)
-    module, _, name = SYSTEMS[key].partition(":")
-    cls = getattr(import_module(module), name)
     try:
-        system = cls(**hparams)
+        system = build(key, hparams)
         getattr(system, "load_release_state", system.load_state_dict)(read_tensors(path))
     except (TypeError, RuntimeError) as error:
         raise CorruptWeights(
-            f"{path} does not fit {name} of audiogen {audiogen.__version__}: {error}"
+            f"{path} does not fit {key} of audiogen {audiogen.__version__}: {error}"
         ) from error
     return system, hparams
 

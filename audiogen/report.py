@@ -204,11 +204,13 @@ class Report:
 
     context: plain values; its "load_seconds" is what loading cost, kept out of every item.
     first_item_seconds: from the loaded model to the first finished item, by the clock on the wall.
+    stages: columns of the table.
     """
 
     context: dict[str, Any] = field(default_factory=dict)
     items: list[ItemReport] = field(default_factory=list)
     first_item_seconds: float | None = None
+    stages: Sequence[str] = STAGES
 
     def finished_after(self, seconds: float) -> None:
         """Note when an item was finished, `seconds` after loading; only the first one counts."""
@@ -252,17 +254,17 @@ class Report:
 
         done = [item for item in self.items if item.error is None]
         summary = self.summary()
-        table = Table("seconds", "audio", "compute", "RTF", "speed", *STAGES, box=box.SIMPLE_HEAD)
+        table = Table("seconds", "audio", "compute", "RTF", "speed", *self.stages, box=box.SIMPLE_HEAD)
         table.collapse_padding, table.pad_edge = True, False
         table.columns[0].no_wrap, table.columns[0].max_width = True, 16
         for column in table.columns[1:]:
             column.justify = "right"
         for item in done[:max_items]:
-            table.add_row(item.id, *_cells(totals([item])), *_stage_cells([item]))
+            table.add_row(item.id, *_cells(totals([item])), *_stage_cells([item], self.stages))
         if len(done) > max_items:
             table.add_row(f"... {len(done) - max_items} more")
         table.add_section()
-        table.add_row(f"all {summary['items']}", *_cells(summary), *_stage_cells(done))
+        table.add_row(f"all {summary['items']}", *_cells(summary), *_stage_cells(done, self.stages))
         for name, label in (("cold", "cold+load"), ("warm", "warm")):
             if summary[name]["items"]:
                 table.add_row(f"{label} {summary[name]['items']}", *_cells(summary[name]))
@@ -293,8 +295,8 @@ def _cells(sums: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return f"{sums['audio_seconds']:.2f}", f"{sums['compute_seconds']:.3f}", ratio, speed
 
 
-def _stage_cells(items: Sequence[ItemReport]) -> list[str]:
-    return [f"{sum(item.stages.get(name, 0.0) for item in items):.3f}" for name in STAGES]
+def _stage_cells(items: Sequence[ItemReport], stages: Sequence[str]) -> list[str]:
+    return [f"{sum(item.stages.get(name, 0.0) for item in items):.3f}" for name in stages]
 
 
 def machine_context(device: torch.device | str = "cpu") -> dict[str, Any]:

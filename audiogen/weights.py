@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,12 @@ def read_metadata(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     if key not in SYSTEMS or not isinstance(hparams, dict):
         raise CorruptWeights(f"{path} holds system {key!r}; this version knows {', '.join(SYSTEMS)}")
     return key, hparams
+
+
+def build(key: str, hparams: Mapping[str, Any]) -> Any:
+    """The system of that name in SYSTEMS, with random weights. Raises TypeError where hparams do not fit."""
+    module, _, name = SYSTEMS[key].partition(":")
+    return getattr(import_module(module), name)(**hparams)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

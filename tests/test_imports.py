@@ -37,19 +37,23 @@ ALLOWED = {  # part -> the other parts of the package it may import
     "speech_stream": ROOT | {"text", "report", "speech", "streaming"},
     "acoustic_model": ROOT
     | {"nn", "text", "speech", "speech_stream", "streaming", "report", "training", "vocoders"},
+    "caption_model": ROOT | {"nn", "text", "training"},
     "enhancement": ROOT | {"report"},
     "voice": ROOT | {"nn", "data"},
     "conversion": ROOT | {"nn", "report", "streaming", "vocoders", "voice"},
+    "semantic": ROOT | {"nn"},
+    "music": ROOT | {"report"},
     # they measure whatever can speak or enhance
-    "metrics": ROOT | {"text", "speech", "vocoders", "enhancement", "report"},
+    "metrics": ROOT | {"text", "speech", "vocoders", "enhancement", "report", "semantic"},
     "training": ROOT | {"nn", "data", "metrics", "report", "text"},
     "systems": ROOT
     | {"nn", "sampling", "vocoders", "text", "data", "metrics", "speech", "speech_stream", "report"}
-    | {"streaming", "training", "acoustic_model", "enhancement", "conversion", "voice"},
+    | {"streaming", "training", "acoustic_model", "caption_model", "enhancement", "conversion", "voice"}
+    | {"semantic", "music"},
     "hub": ROOT | {"systems", "vocoders", "training"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
-    | {"enhancement", "conversion", "voice"},
+    | {"enhancement", "conversion", "voice", "semantic", "music"},
 }
 HEAVY = [
     "torch",

@@ -15,6 +15,15 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File to write: models/NAME/model.safetensors.")
     ] = Path("model.safetensors"),
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part",
+            metavar="NAME=FILE",
+            help="A diffusion of MeLoDy becomes a whole with its lm, autoencoder and tokenizer: names, "
+            "checkpoints or model.safetensors files.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -31,19 +40,29 @@ def export(
     from audiogen import hub
     from audiogen.training.checkpoint import load_checkpoint
 
-    system = load_checkpoint(checkpoint, read_changes(changes or []))
+    system: Any
+    if parts:
+        from audiogen.systems.melody_music import assemble
+
+        files = {
+            "diffusion": str(checkpoint),
+            **{n: str(f) for n, f in read_changes(parts, "--part").items()},
+        }
+        system = assemble(files, **read_changes(changes or []))
+    else:
+        system = load_checkpoint(checkpoint, read_changes(changes or []))
     output.parent.mkdir(parents=True, exist_ok=True)
     hub.save(system, output)
     typer.echo(f"{hub.sha256(output)}  {output}")
 
 
-def read_changes(texts: Sequence[str]) -> dict[str, Any]:
+def read_changes(texts: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """NAME=VALUE, the value as JSON or else a word. Raises BadParameter for anything else."""
     changes: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals):
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--set")
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
         try:
             changes[name] = json.loads(value)
         except ValueError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiogen.cli.prepare_enhancement import enhancement, pairs, voicebank
+from audiogen.cli.prepare_music import latents, music
 from audiogen.cli.prepare_voices import codebook, tokens, voices
 from audiogen.cli.terminal import progress as _progress
 from audiogen.cli.terminal import say as _say
@@ -25,6 +26,8 @@ prepare.command()(pairs)
 prepare.command()(voices)
 prepare.command()(codebook)
 prepare.command()(tokens)
+prepare.command()(music)
+prepare.command()(latents)
 
 CORES = os.cpu_count() or 1
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to; it is made if missing.")]
@@ -181,45 +184,6 @@ def opencpop(
     )
     minutes = sum(piece.end_s - piece.start_s for piece in pieces) / 60
     _say(f"{len(pieces)} segments, {minutes:.1f} minutes, {sum(s.test for s in segments)} held out -> {out}")
-
-
-@prepare.command()
-def music(
-    out: Out = Path("data/music"),
-    minutes: Annotated[
-        float, typer.Option("--minutes", min=0.1, help="About how much; short scores give a little less.")
-    ] = 60.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the choice and arrangement.")] = 0,
-    soundfont: Annotated[
-        Path | None, typer.Option("--soundfont", help="A General MIDI bank, .sf2; else FluidR3 GM.")
-    ] = None,
-    held_out: Annotated[
-        float, typer.Option("--held-out", min=0.0, max=0.5, help="Share of scores kept for testing.")
-    ] = 0.05,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that render.")] = CORES,
-) -> None:
-    """Music at 24 kHz for a vocoder: public-domain scores in new arrangements, played by fluidsynth.
-
-    Writes audio.safetensors and manifest.jsonl, whose lines tell the score, instruments, key and tempo of
-    every piece, and keeps the pieces as FLAC. A further call goes on from those that are there. Needs
-    the extra `music` of this package, and `apt install fluidsynth fluid-soundfont-gm`.
-    """
-    from audiogen.data import music as recipe
-    from audiogen.data.pack import pack_waveforms
-
-    bank = soundfont if soundfont is not None else recipe.BANK
-    pieces = recipe.render_all(out, minutes, seed, bank, workers, _progress)
-    held_out_scores = recipe.held_out_scores(pieces, held_out, seed)
-    ids = {piece["id"] for piece in pieces if piece["score"] in held_out_scores}
-    clips = recipe.clips_of(out, pieces)
-    facts = recipe.terms(bank)
-    pack_waveforms(out / "audio.safetensors", clips, ids, recipe.SAMPLE_RATE, facts, _progress)
-    recipe.write_manifest(out / "manifest.jsonl", pieces, held_out_scores)
-    seconds = sum(piece["seconds"] for piece in pieces)
-    _say(
-        f"{len(pieces)} pieces of {len({piece['score'] for piece in pieces})} scores, {seconds / 60:.1f} "
-        f"minutes, {len(held_out_scores)} scores held out -> {out}"
-    )
 
 
 def _further_voices(choices: Sequence[str], language: str) -> list[Clip]:

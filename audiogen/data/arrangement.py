@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from audiogen.data.captions import FAMILIES, facts_of
 from audiogen.data.scores import Note, Score
+from audiogen.text.keys import KEYS
 
 TICKS = 480  # a quarter note
 TAIL_S = 1.5  # left for the last notes to die away
-KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 DYNAMICS = {"p": 46, "mp": 60, "mf": 75, "f": 92, "ff": 108}  # MIDI velocities
 ARTICULATIONS = {"staccato": 0.5, "detached": 0.85, "legato": 1.0}  # sounding share of a note's length
 DRUM_CHANNEL = 9
@@ -110,6 +111,25 @@ TOGETHER = ("strings", "brass", "reed", "pipe")  # one family, an instrument a p
 
 
 @dataclass(frozen=True)
+class Taste:
+    """How arrangements are drawn.
+
+    one_family: share of pieces for one family of instruments, every family as often, without drums. slowest,
+    fastest: range of the factor by which the score's tempo changes. loudness_is_heard: the level of a piece
+    follows its dynamics.
+    """
+
+    one_family: float = 0.0
+    slowest: float = 0.75
+    fastest: float = 1.35
+    loudness_is_heard: bool = False
+
+
+ANY = Taste()  # for vocoders: everything, in any mixture
+CAPTIONED = Taste(one_family=0.75, slowest=0.55, fastest=1.6, loudness_is_heard=True)
+
+
+@dataclass(frozen=True)
 class Passage:
     """A stretch of a score. start, length: quarter notes."""
 
@@ -159,13 +179,32 @@ def choose_instruments(
         one = rng.choice(of_families([rng.choice(ALONE)]))
         return kind, (one,) * len(parts)
     pool = of_families([rng.choice(TOGETHER)]) if kind == "one family" else INSTRUMENTS
+    return kind, one_each(parts, transposition, pool, rng)
+
+
+def one_each(
+    parts: Sequence[Sequence[Note]], transposition: int, pool: Sequence[Instrument], rng: random.Random
+) -> tuple[Instrument, ...]:
+    """An instrument of the pool a part, in whose range it lies."""
     chosen = []
     for part in parts:
         middle = sum(note.pitch for note in part) / len(part) + transposition
         fitting = [i for i in pool if i.low + 5 <= middle <= i.high - 5]
         # nobody of the family reaches: the nearest plays it an octave away
         chosen.append(rng.choice(fitting or [min(pool, key=lambda i: abs((i.low + i.high) / 2 - middle))]))
-    return kind, tuple(chosen)
+    return tuple(chosen)
+
+
+def choose_family(
+    parts: Sequence[Sequence[Note]], transposition: int, rng: random.Random
+) -> tuple[str, tuple[Instrument, ...]]:
+    """(kind of ensemble, an instrument a part), all of a family as listeners name it, each as often."""
+    word = rng.choice(sorted({FAMILIES[family] for family in (*ALONE, *TOGETHER)}))
+    families = [family for family, name in FAMILIES.items() if name == word]
+    alone = [family for family in families if family in ALONE]
+    if alone and (rng.random() < 0.7 or not set(families) & set(TOGETHER)):
+        return "one instrument", (rng.choice(of_families(alone)),) * len(parts)
+    return "one family", one_each(parts, transposition, of_families(families), rng)
 
 
 def of_families(families: Sequence[str]) -> list[Instrument]:
@@ -191,36 +230,49 @@ def fit_range(pitches: Sequence[int], instrument: Instrument) -> list[int]:
     return fitted
 
 
-def arrange(score: Score, rng: random.Random, seconds: float) -> tuple[bytes, dict[str, Any]]:
-    """Draw an arrangement of at most `seconds` -> (MIDI file, facts about it for the manifest)."""
+def arrange(
+    score: Score, rng: random.Random, seconds: float, taste: Taste = ANY
+) -> tuple[bytes, dict[str, Any]]:
+    """Draw an arrangement of at most `seconds` -> (MIDI file, facts about it for the manifest).
+
+    Among the facts, `about` is what captions may tell (`facts_of`), its key that of the passage alone.
+    """
     transposition = rng.randint(-5, 6)
-    bpm = round(score.bpm * math.exp(rng.uniform(math.log(0.75), math.log(1.35))), 1)
+    bpm = round(score.bpm * math.exp(rng.uniform(math.log(taste.slowest), math.log(taste.fastest))), 1)
     passage = choose_passage(score, (seconds - TAIL_S) * bpm / 60, rng)
-    ensemble, style = choose_style(score, passage, transposition, bpm, rng)
+    ensemble, style = choose_style(score, passage, transposition, bpm, rng, taste)
+    names = [instrument.name for instrument in style.instruments] + ["drums"] * style.drums
+    families = [instrument.family for instrument in style.instruments] + ["drums"] * style.drums
+    notes = [note for i in style.parts for note in passage.of(score.parts[i])]
+    sounding = [Note(note.start, note.length, note.pitch + transposition) for note in notes]
     facts = {
         "score": score.id,
         "ensemble": ensemble,
-        "instruments": [instrument.name for instrument in style.instruments] + ["drums"] * style.drums,
+        "instruments": names,
         "transposition": transposition,
         "key": f"{KEYS[(score.tonic + transposition) % 12]} {score.mode}",
         "tempo_bpm": bpm,
         "dynamics": style.dynamics,
         "articulation": style.articulation,
         "passage": asdict(passage),
+        "about": facts_of(
+            names, families, sounding, bpm, passage.length * 60 / bpm, style.dynamics, style.articulation
+        ),
     }
     return to_midi(score, passage, style, rng), facts
 
 
 def choose_style(
-    score: Score, passage: Passage, transposition: int, bpm: float, rng: random.Random
+    score: Score, passage: Passage, transposition: int, bpm: float, rng: random.Random, taste: Taste = ANY
 ) -> tuple[str, Style]:
     """(kind of ensemble, how it plays the passage)."""
     sounding = [i for i, part in enumerate(score.parts) if passage.of(part)][:DRUM_CHANNEL]
     if rng.random() < 0.1:  # a melody alone: the part with most to say
         sounding = [max(sounding, key=lambda i: len(passage.of(score.parts[i])))]
     heard = [passage.of(score.parts[i]) for i in sounding]
-    ensemble, instruments = choose_instruments(heard, transposition, rng)
-    drums = len(sounding) > 1 and rng.random() < 0.2
+    one_family = taste.one_family > 0 and rng.random() < taste.one_family
+    ensemble, instruments = (choose_family if one_family else choose_instruments)(heard, transposition, rng)
+    drums = not one_family and len(sounding) > 1 and rng.random() < 0.2
     if drums:
         instruments = (*instruments[:-1], rng.choice(of_families(["bass"])))
     style = Style(

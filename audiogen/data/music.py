@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import torch
 from torch import Tensor
 
 from audiogen.audio import read_audio, write_audio
-from audiogen.data.arrangement import arrange
+from audiogen.data.arrangement import ANY, Taste, arrange
+from audiogen.data.captions import captions_of
 from audiogen.data.clips import Clip
 from audiogen.data.progress import Progress, quiet
 from audiogen.data.scores import ATTRIBUTION, Score, list_scores, read_score
@@ -30,6 +32,7 @@ SAMPLE_RATE = 24000
 RENDER_RATE = 48000  # the synthesiser does not filter: what it folds back is cut off on the way to 24 kHz
 PIECE_S = 20.0
 FADE_S = 0.02
+LEVELS_DB = {"p": -17.0, "mp": -13.5, "mf": -10.0, "f": -6.5, "ff": -3.0}  # peaks, where loudness is heard
 BANK = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 
 
@@ -96,7 +99,7 @@ def items_of(minutes: float, seed: int) -> dict[str, list[int]]:
 
 
 def render_score(
-    name: str, numbers: Sequence[int], folder: Path, soundfont: Path, seed: int
+    name: str, numbers: Sequence[int], folder: Path, soundfont: Path, seed: int, taste: Taste = ANY
 ) -> list[dict[str, Any]]:
     """Render a score's items that `folder` lacks -> facts of all of them. Raises DataError naming the score.
 
@@ -106,31 +109,35 @@ def render_score(
     found = []
     for number in numbers:
         item = f"{seed}-{number:05d}"
-        facts = known_facts(folder / f"{item}.json", name, soundfont)
+        facts = known_facts(folder / f"{item}.json", name, soundfont, taste)
         if facts is None:
             score = score or read_score(name)
             try:
-                facts = render_item(score, item, folder, soundfont, seed, random.Random(f"{seed}/{number}"))
+                rng = random.Random(f"{seed}/{number}")
+                facts = render_item(score, item, folder, soundfont, seed, rng, taste)
             except DataError as error:
                 raise DataError(f"{name} (item {item}): {error}") from error
         found.append(facts)
     return found
 
 
-def known_facts(path: Path, name: str, soundfont: Path) -> dict[str, Any] | None:
-    """What an earlier call noted, if it rendered the same score with the same bank."""
+def known_facts(path: Path, name: str, soundfont: Path, taste: Taste) -> dict[str, Any] | None:
+    """What an earlier call noted, if it rendered the same score with the same bank and taste."""
     if not path.exists():
         return None
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return facts if (facts["score"], facts["soundfont"]) == (name, soundfont.name) else None
+    same = (facts["score"], facts["soundfont"], facts.get("taste")) == (name, soundfont.name, asdict(taste))
+    return facts if same else None
 
 
 def render_item(
-    score: Score, item: str, folder: Path, soundfont: Path, seed: int, rng: random.Random
+    score: Score, item: str, folder: Path, soundfont: Path, seed: int, rng: random.Random, taste: Taste = ANY
 ) -> dict[str, Any]:
-    """Arrange, render and write one item -> its facts."""
-    midi, arranged = arrange(score, rng, PIECE_S)
+    """Arrange, render and write one item -> its facts, with captions."""
+    midi, arranged = arrange(score, rng, PIECE_S, taste)
     reverb, chorus, level_db = rng.random() < 0.7, rng.random() < 0.3, round(rng.uniform(-12, -1), 2)
+    if taste.loudness_is_heard:
+        level_db = round(LEVELS_DB[arranged["dynamics"]] + rng.uniform(-1, 1), 2)
     wav = finish(render(synthesiser(soundfont), soundfont, midi, reverb, chorus), level_db)
     write_audio(folder / f"{item}.flac", wav[None], SAMPLE_RATE)
     facts = {
@@ -143,6 +150,8 @@ def render_item(
         "seed": seed,
         "soundfont": soundfont.name,
         "opening": list(score.opening),
+        "taste": asdict(taste),
+        "captions": captions_of(arranged["about"], random.Random(f"captions/{item}")),
     }
     write_text(folder / f"{item}.json", json.dumps(facts) + "\n")
     return facts
@@ -155,6 +164,7 @@ def render_all(
     soundfont: Path,
     workers: int,
     progress: Progress = quiet,
+    taste: Taste = ANY,
 ) -> list[dict[str, Any]]:
     """Render about `minutes` of music into out/renderings -> facts of every item, in order.
 
@@ -166,7 +176,10 @@ def render_all(
     folder = out / "renderings"
     folder.mkdir(parents=True, exist_ok=True)
     items = items_of(minutes, seed)
-    tasks = (delayed(render_score)(name, numbers, folder, soundfont, seed) for name, numbers in items.items())
+    tasks = (
+        delayed(render_score)(name, numbers, folder, soundfont, seed, taste)
+        for name, numbers in items.items()
+    )
     done = Parallel(n_jobs=workers, return_as="generator")(tasks)
     facts = [item for found in progress(done, "rendering scores", len(items)) for item in found]
     return sorted(facts, key=lambda item: item["id"])
@@ -192,7 +205,9 @@ def clips_of(out: Path, facts: Iterable[dict[str, Any]]) -> list[Clip]:
 
 def write_manifest(path: Path, facts: Iterable[dict[str, Any]], held_out: set[str]) -> None:
     """One JSON line an item: its score, instruments, transposition, key, tempo and so on, and its split."""
-    lines = [
-        json.dumps({**item, "split": "test" if item["score"] in held_out else "train"}) for item in facts
-    ]
-    write_text(path, "\n".join(lines) + "\n")
+    write_lines(path, [{**item, "split": "test" if item["score"] in held_out else "train"} for item in facts])
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """One JSON line an item."""
+    write_text(path, "".join(f"{json.dumps(line)}\n" for line in lines))

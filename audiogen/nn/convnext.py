@@ -49,6 +49,11 @@ class ConvNeXtBlock(nn.Module):
         self.contract = nn.Linear(hidden, channels)
         self.scale = nn.Parameter(torch.full((channels,), layer_scale))
 
+    @property
+    def lookahead(self) -> int:
+        """Outputs that wait for further inputs."""
+        return self.depthwise.lookahead
+
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         """x (B, C, N) -> (B, C, N); a condition (B, C, N) is added to what the residual branch sees."""
         y = self.depthwise(x if condition is None else x + condition)

@@ -95,6 +95,18 @@ def generator_loss(fake: list[Features]) -> Tensor:
     return torch.stack([-f[-1].mean() for f in fake]).mean()
 
 
+def least_squares_discriminator_loss(real: list[Features], fake: list[Features]) -> Tensor:
+    """Real scores towards 1, fake ones towards 0 (LSGAN, Mao et al. 2017, eq. 9); mean over members."""
+    return torch.stack(
+        [(1 - r[-1]).square().mean() + f[-1].square().mean() for r, f in zip(real, fake, strict=True)]
+    ).mean()
+
+
+def least_squares_generator_loss(fake: list[Features]) -> Tensor:
+    """The generator's side of the least-squares loss: fake scores towards 1; mean over members."""
+    return torch.stack([(1 - f[-1]).square().mean() for f in fake]).mean()
+
+
 def feature_matching_loss(real: list[Features], fake: list[Features]) -> Tensor:
     """L1 between layer outputs, each relative to the real one's mean size (Kumar et al.
 

@@ -109,6 +109,17 @@ def cosine(num_steps: int, *, start: float = 1.0, end: float = 0.0) -> Tensor:
     return check_grid(_pinned(torch.cos(angles), start, end))
 
 
+def falling_angles(num_steps: int) -> Tensor:
+    """Grid of MeLoDy on `VPCosine`: steps of the angle pi t / 2 shrink linearly (Lam et al. 2023, appendix).
+
+    Step t of T, counted from the data, is pi / (6 T) + 2 pi t / (3 T (T + 1)): for many steps five thirds of
+    the mean step at the noise, a third of it at the data. num_steps >= 1, returns (num_steps + 1,).
+    """
+    t = _between(num_steps, 0.0, num_steps)  # T, ..., 0: steps that are left
+    left = t / (3 * num_steps) + 2 * t * (t + 1) / (3 * num_steps * (num_steps + 1))
+    return check_grid(_pinned(left, 1.0, 0.0))
+
+
 def sigmoid(
     num_steps: int, *, steepness: float, centre: float = 0.5, start: float = 1.0, end: float = 0.0
 ) -> Tensor:

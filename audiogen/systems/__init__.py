@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 SYSTEMS = {
+    "autoencoder": "audiogen.systems.autoencoder:AudioAutoencoder",
+    "chroma_tokenizer": "audiogen.semantic:ChromaTokenizer",
     "comospeech": "audiogen.systems.comospeech:CoMoSpeech",
     "comospeech_sing": "audiogen.systems.comospeech_sing:CoMoSpeechSing",
+    "melody": "audiogen.systems.melody:MeLoDy",
+    "melody_lm": "audiogen.systems.melody_lm:MeLoDyLM",
+    "melody_music": "audiogen.systems.melody_music:MeLoDyMusic",
     "phonetic_encoder": "audiogen.systems.phonetic_encoder:PhoneticContent",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
     "stablevc": "audiogen.systems.stablevc:StableVC",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from audiogen.systems import SYSTEMS
-from audiogen.weights import CHECKPOINT, locate, read_metadata, read_tensors
+from audiogen.weights import CHECKPOINT, build, locate, read_metadata, read_tensors
 
 
 def release_of(key: str, hparams: Mapping[str, Any], training_only: Sequence[str] = ()) -> dict[str, Any]:
@@ -68,8 +67,7 @@ def load_checkpoint(
     changes = changes or {}
     if unknown := sorted(set(changes) - set(hparams)):
         raise ValueError(f"{path} has no hyper-parameter {unknown[0]!r}; it has {', '.join(sorted(hparams))}")
-    module, _, name = SYSTEMS[key].partition(":")
-    system: L.LightningModule = getattr(import_module(module), name)(**{**hparams, **changes})
+    system: L.LightningModule = build(key, {**hparams, **changes})
     try:
         system.load_state_dict(state)
     except RuntimeError as error:

@@ -25,6 +25,7 @@ def test_every_grid_has_its_steps_and_exact_ends(num_steps):
         (grids.karras(path, num_steps, start=0.99, end=0.01), 0.99, 0.01),
         (grids.polyexponential(path, num_steps, start=0.99, end=0.01, rho=2.0), 0.99, 0.01),
         (grids.cosine(num_steps), 1.0, 0.0),
+        (grids.falling_angles(num_steps), 1.0, 0.0),
         (grids.cosine(num_steps, start=0.9, end=0.1), 0.9, 0.1),
         (grids.sigmoid(num_steps, steepness=4.0), 1.0, 0.0),
         (grids.sigmoid(num_steps, steepness=4.0, start=0.9, end=0.1), 0.9, 0.1),

@@ -169,6 +169,16 @@ def test_a_gradient_that_is_not_finite_is_caught_before_the_weights():
         guard.on_before_optimizer_step(type("Trainer", (), {"global_step": 7}), module, None)
 
 
+@pytest.fixture
+def musician(tmp_path):
+    """Checkpoint of a tiny diffusion of music, untrained."""
+    from audiogen.systems.melody import MeLoDy
+
+    model = MeLoDy(net={"width": 16, "blocks": 1, "heads": 2, "size": 8})
+    torch.save({"release": model.release(), "state_dict": model.state_dict()}, tmp_path / "m.ckpt")
+    return tmp_path / "m.ckpt"
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_builds(path, workplace, request):
     more = []
@@ -178,6 +188,7 @@ def test_every_config_builds(path, workplace, request):
             "comospeech": "consistency_teacher",
             "prodiff": "teacher",
             "storm": "enhancer",
+            "melody": "musician",
         }
         name = next(name for beginning, name in names.items() if path.stem.startswith(beginning))
         chosen = request.getfixturevalue(name)
