@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,17 @@ def read_metadata(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
 
 def build(key: str, hparams: Mapping[str, Any]) -> Any:
     """The system of that name in SYSTEMS, with random weights. Raises TypeError where hparams do not fit."""
+    return _class(key)(**hparams)
+
+
+def hyper_parameters(key: str) -> set[str]:
+    """Names of the hyper-parameters that the system of that name in SYSTEMS takes."""
+    return set(signature(_class(key)).parameters)
+
+
+def _class(key: str) -> Any:
     module, _, name = SYSTEMS[key].partition(":")
-    return getattr(import_module(module), name)(**hparams)
+    return getattr(import_module(module), name)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -47,25 +47,34 @@ def conditions(
     return found
 
 
-def levels(folder: Path) -> dict[str, float]:
-    """Id -> signal-to-noise ratio in dB of the test set's items; none without its manifest."""
+def groups(folder: Path) -> dict[str, dict[str, str]]:
+    """By level of noise in dB and by place, each an id -> group of the test set's items.
+
+    Without the set's manifest there are none.
+    """
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():
         return {}
-    entries = map(json.loads, manifest.read_text(encoding="utf-8").splitlines())
-    return {entry["id"]: entry["snr_db"] for entry in entries}
+    entries = [json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines()]
+    return {
+        "by_snr_db": {entry["id"]: f"{entry['snr_db']:g}" for entry in entries},
+        "by_place": {entry["id"]: "room" if entry.get("room") else "dry" for entry in entries},
+    }
 
 
-def account(result: EnhanceEvaluation, snr_db: dict[str, float]) -> dict[str, Any]:
-    """Every condition's summary, items and means at each level of noise, and its gain over the noisy ones."""
+def account(result: EnhanceEvaluation, kinds: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Every condition's summary, items, means of the groups, and its gain over the noisy ones."""
     entries = []
     for entry in result.to_dict():
         scores = [score for score in result.scores[entry["condition"]] if score.error is None]
-        by_level = {
-            f"{level:g}": finite(means([s.values for s in scores if snr_db[s.id] == level]))
-            for level in sorted({snr_db[s.id] for s in scores if s.id in snr_db})
+        of_groups = {
+            kind: {
+                group: finite(means([s.values for s in scores if members.get(s.id) == group]))
+                for group in dict.fromkeys(members[s.id] for s in scores if s.id in members)
+            }
+            for kind, members in kinds.items()
         }
-        entries.append({**entry, "by_snr_db": by_level})
+        entries.append({**entry, **of_groups})
     gains = {
         name: {
             metric: {"value": gain.value, "low": gain.low, "high": gain.high, "items": gain.items}
@@ -85,7 +94,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--storm", default="storm", help="name or path of a StoRM model")
     parser.add_argument("--sgmse", help="path of an SGMSE+ model, a diffusion without a predictor")
-    parser.add_argument("--steps", default=STEPS)
+    parser.add_argument("--steps", default=STEPS, help="numbers of steps; '' is the predictor alone")
     parser.add_argument("--quality", default="balanced", help="the preset whose solver takes the steps")
     parser.add_argument("--test", type=Path, default=TEST, help="folder with clean/ and noisy/")
     parser.add_argument("--limit", type=int, help="use only the first items")
@@ -104,7 +113,9 @@ def main(words: Sequence[str] | None = None) -> None:
     systems = {label: hub.load(path, args.device) for label, path in paths.items()}
     pairs = list_pairs(args.test / "clean", args.test / "noisy")[: args.limit]
     items = [EnhanceItem(pair.id, pair.noisy, pair.clean) for pair in pairs]
-    sources = conditions(systems, parse_steps(args.steps) or [], args.quality, args.seed)
+    sources = conditions(
+        systems, (parse_steps(args.steps) or []) if args.steps else [], args.quality, args.seed
+    )
     result = run(items, sources, args.seed)
     show(table(result))
     origin = {label: {k: Path(v).name for k, v in hub.provenance(p).items()} for label, p in paths.items()}
@@ -115,7 +126,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "seed": args.seed,
         "items": len(items),
     }
-    content = {"context": context, **account(result, levels(args.test))}
+    content = {"context": context, **account(result, groups(args.test))}
     args.out.parent.mkdir(exist_ok=True)
     write_text(args.out, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 

@@ -21,6 +21,7 @@ from audiogen.hub import sha256
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 VOICES = ("prodiff", "comospeech")
+ENHANCERS = ("storm",)
 VOCODERS = ("vocos-16k", "vocos-16k-causal", "vocos-24k-music")
 FILES = (
     "README.md",
@@ -28,7 +29,7 @@ FILES = (
     "models/README.md",
     "docs/vocoders.md",
     "docs/comospeech.md",
-    *(f"models/{name}/README.md" for name in (*VOICES, *VOCODERS)),
+    *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *VOCODERS)),
 )
 
 
@@ -378,6 +379,49 @@ def sampling_peers() -> str:
     )
 
 
+def kernels() -> str:
+    """One streaming step on a GPU, by method and number of streams."""
+    found = results("kernels_streaming_nvidia_h100_80gb_hbm3")
+    steps = {(row["method"], row["dtype"], row["streams"]): row for row in found["steps"]}
+    streams = sorted({row["streams"] for row in found["steps"]})
+    rows = []
+    for method, dtype in dict.fromkeys((row["method"], row["dtype"]) for row in found["steps"]):
+        row = [steps[method, dtype, n] for n in streams]
+        real_time = f"{row[-1]['real_time_streams']:,.0f}"
+        rows.append([method, dtype, *(f"{each['step_ms']:.3f}" for each in row), real_time])
+    floor = [steps["graph", "float32", n]["floor_ms"] for n in streams]
+    rows.append(["least memory traffic", "float32", *(f"{ms:.3f}" for ms in floor), "-"])
+    head = [
+        "a step, ms",
+        "",
+        *(f"{n} stream{'s' * (n > 1)}" for n in streams),
+        f"of {streams[-1]} in real time",
+    ]
+    where = f"{found['context']['gpu']}, torch {found['context']['versions']['torch']}"
+    note = f"A step is {found['context']['frame_ms']:.0f} ms of audio of every stream. Machine: {where}."
+    return "\n\n".join([table(head, rows), note])
+
+
+def storm_quality() -> str:
+    """The enhancer on recordings that training did not hear, in rooms and out of them."""
+    found = results("quality_enhance")
+    metrics = {"pesq_wb": "{:.2f}", "estoi": "{:.3f}", "si_sdr_db": "{:.1f}"}
+    rows = []
+    for entry in found["conditions"]:
+        cells = [
+            form.format(entry["by_place"][place][metric])
+            for place in ("dry", "room")
+            for metric, form in metrics.items()
+        ]
+        rtf = entry["summary"].get("rtf")
+        speed = f"{rtf['value']:.2f}" if rtf else "-"
+        rows.append([entry["condition"], str(entry["nfe"]), speed, *cells])
+    names = ("PESQ (wb)", "ESTOI", "SI-SDR dB")
+    head = ["", "evaluations", "RTF", *names, *(f"{name}, in rooms" for name in names)]
+    note = f"{found['context']['items']} recordings. Machine: {machine(found['context'])}."
+    return "\n\n".join([table(head, rows), note])
+
+
 def digest(name: str) -> Callable[[], str]:
     """The SHA-256 of a model's weights, and their size."""
 
@@ -399,13 +443,15 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "vocoder speed": vocoder_speed,
     "vocoder parity": vocoder_parity,
     "stream speed": stream_speed,
+    "kernels": kernels,
+    "storm quality": storm_quality,
     "sampling orders": sampling_orders,
     "sampling weak orders": sampling_weak_orders,
     "sampling straight line": sampling_straight_line,
     "sampling enhancement": sampling_enhancement,
     "sampling voice": sampling_voice,
     "sampling peers": sampling_peers,
-    **{f"{name} sha256": digest(name) for name in (*VOICES, *VOCODERS)},
+    **{f"{name} sha256": digest(name) for name in (*VOICES, *ENHANCERS, *VOCODERS)},
 }
 
 

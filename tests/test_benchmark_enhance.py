@@ -25,7 +25,7 @@ def test_means_at_each_level_and_gains_over_the_noisy_ones():
         for name, listed in (("noisy", values), ("StoRM, 1 step", better))
     }
     result = EnhanceEvaluation(scores, {"noisy": 0, "StoRM, 1 step": 2})
-    found = quality_enhance.account(result, {"a": 0.0, "b": 0.0, "c": 5.0})
+    found = quality_enhance.account(result, {"by_snr_db": {"a": "0", "b": "0", "c": "5"}})
     noisy, storm = found["conditions"]
     assert noisy["by_snr_db"]["0"] == {"pesq_wb": 1.5, "estoi": None, "si_sdr_db": 3.0}
     assert storm["by_snr_db"]["5"]["pesq_wb"] == 3.5

@@ -251,7 +251,7 @@ def test_a_reference_of_another_length_fails_its_item_alone(scorers, capsys):
         (["a.wav", "-o", "c.wav", "--steps", "101"], "at most 100"),
         (["a.wav", "-o", "c.wav", "--warm-start", "2"], "warm_start 2.0 is out of range"),
         (["a.wav", "-o", "c.wav", "--model", "nobody"], "unknown model 'nobody'"),
-        (["a.wav", "-o", "c.wav", "--model", "storm"], "no enhancement weights ship yet"),
+        (["a.wav", "-o", "c.wav", "--model", "storm", "--steps", "4"], "a predictor that no diffusion"),
         (["a.wav", "-o", "c.wav", "--model", "s.safetensors"], "does not enhance"),
         (["nowhere.wav", "-o", "c.wav"], "no such audio file"),
         (["--manifest", "nowhere.txt", "--out-dir", "out"], "cannot read manifest"),

@@ -194,6 +194,22 @@ def test_alignment_finds_the_durations_of_tokens_with_known_means(monkeypatch):
     assert given.durations(hidden, data, batch) is batch["durations"]
 
 
+def test_pace_stretches_phones_and_pauses_apart():
+    """Durations of 2.5 frames: phones twice as long are 5, pauses four times as long 10, and 2 and 2 before."""
+    sentence = TextFrontEnd()("Press one, please.")
+    model = build(pace=(2.0, 4.0))
+    plain = build()
+    for system in (model, plain):
+        system.duration.forward = lambda x, mask: torch.full((1, x.shape[-1]), math.log(3.5))
+    tokens = model.token_batch(sentence[0], 0)["tokens"][0]
+    pause = model.pauses[tokens]
+    with torch.no_grad():
+        durations, before = (s.lay_out(sentence, [0], SpeechOptions())[1][0] for s in (model, plain))
+    assert pause.any() and not pause.all()
+    assert durations.tolist() == torch.where(pause, 10, 5).tolist()
+    assert before.tolist() == [2] * len(tokens)
+
+
 def test_energy_is_a_gain_and_pitch_is_refused():
     model = build()
     sentence = TextFrontEnd()("Press one.")

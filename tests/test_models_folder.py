@@ -18,7 +18,7 @@ from audiogen.spectral import mel_spectrogram
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
-SPEECH = ("prodiff", "comospeech", "vocos-16k", "vocos-16k-causal")
+SPEECH = ("prodiff", "comospeech", "storm", "vocos-16k", "vocos-16k-causal")
 NAMES = (*SPEECH, "vocos-24k-music")
 
 

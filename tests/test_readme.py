@@ -113,6 +113,8 @@ def workplace(tmp_path_factory, prepared):
     write_corpus(folder / "my_voice")
     write_audio(folder / "recording.wav", utter(TEXTS[0], 0)[0][None].repeat(1, 4), 16000)
     write_release(folder)
+    (folder / "calls").mkdir()
+    shutil.copy(folder / "recording.wav", folder / "calls" / "one.wav")
     (folder / "sentences.txt").write_text("\n".join(SECOND_VOICE) + "\n")
     (folder / "DIR" / "bank.sf2").touch()
     programs = fake_flite(folder / "bin")

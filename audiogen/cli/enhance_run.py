@@ -131,10 +131,6 @@ def plan(request: EnhanceRequest) -> tuple[list[Job], dict[str, Path]]:
 
 def load_enhancer(name: str, device: str) -> Any:
     """The system, in eval mode on the device. Raises ValueError where the model does not enhance."""
-    if name == "storm" and name not in weights.known_models():
-        raise weights.UnknownModel(
-            "no enhancement weights ship yet; train with configs/storm.yaml (docs/storm.md) and give --model"
-        )
     system = hub.load(name, device)
     if not hasattr(system, "enhance"):
         raise weights.UnknownModel(f"model {name!r} does not enhance; use an enhancement model such as storm")

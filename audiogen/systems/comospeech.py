@@ -67,7 +67,9 @@ class CoMoSpeech(AcousticModel):
     steps there is no student. A system that has both trains them together, the student by consistency
     training without a teacher; `comospeech_distill` trains it from the teacher. alignment: "search", or
     "given" for the data's own durations. sigma_mean, sigma_std: of the log noise level in training.
-    temperature: of all noise that is drawn in sampling. diagonal_steps: training steps over which a prior
+    temperature: of all noise that is drawn in sampling. pace: factors of the predicted durations of phones
+    and of pauses, which fall short since their logarithms are learnt; validation logs what they should be.
+    diagonal_steps: training steps over which a prior
     for even durations fades. init_from: weights of a released CoMoSpeech to begin from, whose speakers
     may be others. encoder, denoiser: arguments of `TextEncoder` and DENOISERS[denoiser_type].
     """
@@ -91,6 +93,7 @@ class CoMoSpeech(AcousticModel):
         denoiser: dict[str, Any] | None = None,
         prior: Prior = "zero",
         temperature: float = 1.0,
+        pace: tuple[float, float] = (1.0, 1.0),
         alignment: Literal["search", "given"] = "search",
         diagonal_steps: int = 600,
         sigma_mean: float = -0.5,
@@ -120,6 +123,8 @@ class CoMoSpeech(AcousticModel):
         pauses = [symbol == BOUNDARY or symbol in MARKS for symbol in symbols]
         self.register_buffer("pauses", torch.tensor(pauses), persistent=False)
         self.pauses: Tensor
+        self.register_buffer("pace", torch.tensor(pace), persistent=False)
+        self.pace: Tensor
         if init_from is not None:
             self.begin_from(init_from)
 
@@ -270,12 +275,26 @@ class CoMoSpeech(AcousticModel):
         condition = self.condition(hidden, durations)
         self.prior_loss(condition, mel)
         self.duration_loss(hidden, durations, batch)
+        self.log_pace(hidden, durations, batch)
         sampled = self.sample(condition, list(range(len(mel))), min(self.step_counts))
         distance = ((sampled - mel).abs() * condition.mask).sum()
         self.noted("l1", distance / (condition.mask.sum() * self.mel_spec.n_mels))
         if batch_idx == 0:
             frames = int(condition.mask[0].sum())
             self.log_sample(batch["ids"][0], mel[0, :, :frames], sampled[0, :, :frames])
+
+    def paces(self, tokens: Tensor) -> Tensor:
+        """The factor of every token's duration, like tokens."""
+        return torch.where(self.pauses[tokens], self.pace[1], self.pace[0])
+
+    def log_pace(self, hidden: Tensor, durations: Tensor, batch: Mapping[str, Any]) -> None:
+        """Log what `pace` should be: the ratio of frames that are there to those predicted."""
+        predicted = torch.expm1(self.duration(hidden, batch["token_mask"]).float()).clamp(min=0)
+        pause = self.pauses[batch["tokens"]]
+        for name, kind in (("phones", ~pause), ("pauses", pause)):
+            chosen = kind & batch["token_mask"][:, 0]
+            if bool(chosen.any()):
+                self.noted(f"pace_{name}", durations[chosen].sum() / predicted[chosen].sum().clamp(min=1))
 
     def sample(self, condition: Condition, seeds: Sequence[int], num_steps: int) -> Tensor:
         """Standardised mel (B, n_mels, N); the student where it has learnt `num_steps`. NFE = num_steps."""
@@ -307,7 +326,9 @@ class CoMoSpeech(AcousticModel):
         for sentence, speaker in zip(sentences, speakers, strict=True):
             batch = self.token_batch(sentence, speaker)
             hidden = self.hidden(batch)
-            frames = self.frames(self.duration(hidden, batch["token_mask"]), sentence, options.speed)
+            predicted = torch.expm1(self.duration(hidden, batch["token_mask"])).clamp(min=0)
+            paced = torch.log1p(predicted * self.paces(batch["tokens"]))
+            frames = self.frames(paced, sentence, options.speed)
             rows.append((hidden[0].T, frames[0]))
         hidden, durations = pad_tokens(rows)
         return self.condition(hidden.transpose(1, 2), durations), durations

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from audiogen.systems import SYSTEMS
-from audiogen.weights import CHECKPOINT, build, locate, read_metadata, read_tensors
+from audiogen.weights import CHECKPOINT, build, hyper_parameters, locate, read_metadata, read_tensors
 
 
 def release_of(key: str, hparams: Mapping[str, Any], training_only: Sequence[str] = ()) -> dict[str, Any]:
@@ -60,13 +60,15 @@ def load_checkpoint(
 ) -> L.LightningModule:
     """The released system of a checkpoint, with its weights, in eval mode.
 
-    changes: other values for hyper-parameters that no weight depends on. Raises ValueError like
-    `read_checkpoint`, and for a change to what there is not or what the weights do not fit.
+    changes: other values for hyper-parameters that no weight depends on, those that the checkpoint is too old
+    to have among them. Raises ValueError like `read_checkpoint`, and for a change to what there is not or
+    what the weights do not fit.
     """
     key, hparams, state = read_checkpoint(path)
     changes = changes or {}
-    if unknown := sorted(set(changes) - set(hparams)):
-        raise ValueError(f"{path} has no hyper-parameter {unknown[0]!r}; it has {', '.join(sorted(hparams))}")
+    known = set(hparams) | hyper_parameters(key)
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(f"{path} has no hyper-parameter {unknown[0]!r}; it has {', '.join(sorted(known))}")
     system: L.LightningModule = build(key, {**hparams, **changes})
     try:
         system.load_state_dict(state)
