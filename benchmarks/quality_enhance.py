@@ -113,9 +113,8 @@ def main(words: Sequence[str] | None = None) -> None:
     systems = {label: hub.load(path, args.device) for label, path in paths.items()}
     pairs = list_pairs(args.test / "clean", args.test / "noisy")[: args.limit]
     items = [EnhanceItem(pair.id, pair.noisy, pair.clean) for pair in pairs]
-    sources = conditions(
-        systems, (parse_steps(args.steps) or []) if args.steps else [], args.quality, args.seed
-    )
+    steps = parse_steps(args.steps) if args.steps else None
+    sources = conditions(systems, steps or [], args.quality, args.seed)
     result = run(items, sources, args.seed)
     show(table(result))
     origin = {label: {k: Path(v).name for k, v in hub.provenance(p).items()} for label, p in paths.items()}
