@@ -74,6 +74,7 @@ def vocode(
         output=output,
         out_dir=out_dir,
         format=format,
+        skip_existing=False,
         report=report,
         model=model,
         stream=stream,
