@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Outcome = tuple[ItemReport, Exception | None]
+Errors = tuple[type[Exception], ...]
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ class TextRequest(BatchRequest):
     stream: bool
 
     @property
-    def alone(self) -> bool:
-        """Whether this is one text of its own: its faults are faults of the call."""
-        return self.manifest is None and (self.out_dir is None or self.text not in (None, STDIN))
+    def misuse(self) -> Errors:
+        """Errors that are faults of the call and no mishap of an item: those of one text of its own."""
+        alone = self.manifest is None and (self.out_dir is None or self.text not in (None, STDIN))
+        return (ValueError,) if alone else ()
 
 
 AnyTextRequest = TypeVar("AnyTextRequest", bound=TextRequest)
@@ -164,7 +166,7 @@ def work_through(
     console: Console,
     *,
     words: Words,
-    misuse: tuple[type[Exception], ...],
+    misuse: Errors,
 ) -> int:
     """Fill the report with what becomes of the jobs, as they are done -> exit code.
 
@@ -196,6 +198,11 @@ def one_by_one(jobs: Iterable[Job], deliver: Callable[[Job], Outcome]) -> Iterat
         item, error = deliver(job)
         item.warm = number > 0
         yield item, error
+
+
+def misuse_of(jobs: Sequence[Job]) -> Errors:
+    """Errors that are faults of the call and no mishap of an item: those of a single recording."""
+    return (ValueError, OSError) if len(jobs) == 1 else ()
 
 
 def hopeless(jobs: Iterable[Job]) -> Iterator[Outcome]:

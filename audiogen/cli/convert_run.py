@@ -13,22 +13,8 @@ from rich.console import Console
 
 from audiogen import hub, weights
 from audiogen.audio import AUDIO_SUFFIXES, Audio, AudioReader
-from audiogen.cli import OK
-from audiogen.cli.batch import (
-    BatchRequest,
-    Outcome,
-    Words,
-    check_folders,
-    check_format,
-    check_output,
-    finish,
-    not_there_yet,
-    one_by_one,
-    stderr_console,
-    tell_outcome,
-    work_through,
-    write_blocks,
-)
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import BatchRequest, Outcome, Words
 from audiogen.cli.enhance_jobs import find_jobs
 from audiogen.cli.jobs import Job, UsageError
 from audiogen.cli.output import attempt
@@ -62,8 +48,8 @@ def run(request: ConvertRequest, started: float) -> int:
     NothingToDo.
     """
     jobs = plan(request)
-    console = stderr_console()
-    missing = not_there_yet(request, jobs, console)
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
     if request.threads is not None:
@@ -73,7 +59,7 @@ def run(request: ConvertRequest, started: float) -> int:
     voice, style = listen(request, system)
     report = Report({**context(request, system, voice), "load_seconds": time.perf_counter() - started})
     session = ConvertSession(request, system, voice, style, report, console)
-    return finish(request, report, lambda: session.convert_all(missing))
+    return batch.finish(request, report, lambda: session.convert_all(missing))
 
 
 def plan(request: ConvertRequest) -> list[Job]:
@@ -84,10 +70,10 @@ def plan(request: ConvertRequest) -> list[Job]:
         raise UsageError(
             "--pitch moves an intonation that is heard now; give --style a recording, or leave it"
         )
-    check_format(request.format)
+    batch.check_format(request.format)
     jobs = find_jobs(request.sources, request.manifest, request.format, request.output, request.out_dir)
-    check_output(request)
-    check_folders(request, jobs)
+    batch.check_output(request)
+    batch.check_folders(request, jobs)
     return jobs
 
 
@@ -176,12 +162,10 @@ class ConvertSession:
 
     def convert_all(self, jobs: Sequence[Job]) -> int:
         """Convert and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        misuse: tuple[type[Exception], ...] = (ValueError, OSError) if len(jobs) == 1 else ()
+        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
         request, report, console = self.request, self.report, self.console
-        code = work_through(
-            one_by_one(jobs, self._deliver), len(jobs), request, report, console, words=WORDS, misuse=misuse
-        )
-        tell_outcome(report, len(jobs), code, console, WORDS)
+        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
     def _deliver(self, job: Job) -> Outcome:
@@ -213,4 +197,4 @@ class ConvertSession:
             chunk_s=self.request.chunk_seconds,
             overlap_s=min(1.0, self.request.chunk_seconds / 4),
         )
-        write_blocks(job, blocks, self.system.sample_rate, self.request.format, item, timer)
+        batch.write_blocks(job, blocks, self.system.sample_rate, self.request.format, item, timer)

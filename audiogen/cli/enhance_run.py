@@ -13,21 +13,8 @@ from rich.console import Console
 
 from audiogen import hub, weights
 from audiogen.audio import AudioReader
-from audiogen.cli import OK
-from audiogen.cli.batch import (
-    BatchRequest,
-    Words,
-    check_folders,
-    check_format,
-    check_output,
-    finish,
-    not_there_yet,
-    one_by_one,
-    stderr_console,
-    tell_outcome,
-    work_through,
-    write_blocks,
-)
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import BatchRequest, Words
 from audiogen.cli.enhance_jobs import find_jobs, references
 from audiogen.cli.jobs import STDOUT, Job, UsageError
 from audiogen.cli.output import attempt
@@ -83,8 +70,8 @@ def run(request: EnhanceRequest, started: float) -> int:
     NothingToDo.
     """
     jobs, clean = plan(request)
-    console = stderr_console()
-    missing = not_there_yet(request, jobs, console)
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
     if request.threads is not None:
@@ -93,7 +80,7 @@ def run(request: EnhanceRequest, started: float) -> int:
     check_options(system, request.options)
     report = EnhanceReport({**context(request, system), "load_seconds": time.perf_counter() - started})
     session = EnhanceSession(request, system, clean, report, console)
-    code = finish(request, report, lambda: session.enhance_all(missing))
+    code = batch.finish(request, report, lambda: session.enhance_all(missing))
     if not request.quiet:
         print_scores(report, console)
     return code
@@ -101,16 +88,16 @@ def run(request: EnhanceRequest, started: float) -> int:
 
 def plan(request: EnhanceRequest) -> tuple[list[Job], dict[str, Path]]:
     """The recordings and their places, and their references, after all checks that need no model."""
-    check_format(request.format)
+    batch.check_format(request.format)
     jobs = find_jobs(request.inputs, request.manifest, request.format, request.output, request.out_dir)
-    check_output(request)
+    batch.check_output(request)
     clean = {}
     if request.reference is not None:
         if request.output == STDOUT:
             raise UsageError("--reference compares what was written to files; give -o FILE or --out-dir DIR")
         require_scorers()
         clean = references(jobs, request.reference)
-    check_folders(request, jobs)
+    batch.check_folders(request, jobs)
     return jobs, clean
 
 
@@ -149,12 +136,10 @@ class EnhanceSession:
 
     def enhance_all(self, jobs: Sequence[Job]) -> int:
         """Enhance and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        misuse: tuple[type[Exception], ...] = (ValueError, OSError) if len(jobs) == 1 else ()
+        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
         request, report, console = self.request, self.report, self.console
-        code = work_through(
-            one_by_one(jobs, self._deliver), len(jobs), request, report, console, words=WORDS, misuse=misuse
-        )
-        tell_outcome(report, len(jobs), code, console, WORDS)
+        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
     def _deliver(self, job: Job) -> tuple[EnhancedItem, Exception | None]:
@@ -181,7 +166,7 @@ class EnhanceSession:
         source = AudioReader(job.item.text)
         options, seed, chunking = self.request.options, self.request.seed, self.request.chunking
         blocks = enhance_blocks(self.system, source, options, seed=seed, timer=timer, chunking=chunking)
-        write_blocks(job, blocks, source.sample_rate, self.request.format, item, timer)
+        batch.write_blocks(job, blocks, source.sample_rate, self.request.format, item, timer)
 
 
 def print_scores(report: EnhanceReport, console: Console) -> None:

@@ -16,23 +16,8 @@ from torch import Tensor
 
 from audiogen import hub, weights
 from audiogen.audio import HEADERLESS, Audio, read_audio, soft_limit
-from audiogen.cli import OK
-from audiogen.cli.batch import (
-    Outcome,
-    TextRequest,
-    Words,
-    check_folders,
-    check_output,
-    finish,
-    hopeless,
-    not_there_yet,
-    place_named,
-    stderr_console,
-    tell_format,
-    tell_outcome,
-    to_listener,
-    work_through,
-)
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import Outcome, TextRequest, Words
 from audiogen.cli.jobs import STDOUT, Defaults, Job, UsageError, read_jobs
 from audiogen.cli.output import Sink, attempt, open_sink
 from audiogen.music import STAGES, MusicOptions, MusicSystem, PromptPlan, continued
@@ -62,8 +47,8 @@ def run(request: MusicRequest, started: float) -> int:
         request = streamed(request)
     changes = read_changes(request.changes)
     jobs = plan(request)
-    console = stderr_console()
-    missing = not_there_yet(request, jobs, console)
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
     if request.threads is not None:
@@ -73,7 +58,7 @@ def run(request: MusicRequest, started: float) -> int:
     about = context(request, system)
     report = Report({**about, "load_seconds": time.perf_counter() - started}, stages=STAGES)
     session = MusicSession(request, system, changes, before, report, console)
-    return finish(request, report, lambda: session.make_all(missing))
+    return batch.finish(request, report, lambda: session.make_all(missing))
 
 
 def streamed(request: MusicRequest) -> MusicRequest:
@@ -82,7 +67,7 @@ def streamed(request: MusicRequest) -> MusicRequest:
         raise UsageError("--stream plays one item while it is made; leave out --manifest and --out-dir")
     if request.seconds is None and request.output not in (None, STDOUT):
         raise UsageError("--endless has no end that a file could have; pipe it into a player")
-    return to_listener(request)
+    return batch.to_listener(request)
 
 
 def read_changes(texts: Sequence[str]) -> list[tuple[float, str]]:
@@ -106,9 +91,9 @@ def plan(request: MusicRequest) -> list[Job]:
     PromptPlan("", read_changes(request.changes))
     defaults = Defaults(request.seed)
     jobs = read_jobs(request.text, request.manifest, defaults, single=request.out_dir is None)
-    jobs = place_named(request, jobs)
-    check_output(request, streamable=("wav", HEADERLESS))
-    check_folders(request, jobs)
+    jobs = batch.place_named(request, jobs)
+    batch.check_output(request, streamable=("wav", HEADERLESS))
+    batch.check_folders(request, jobs)
     return jobs
 
 
@@ -162,17 +147,16 @@ class MusicSession:
 
     def make_all(self, jobs: Sequence[Job]) -> int:
         """Make and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        misuse: tuple[type[Exception], ...] = (ValueError,) if self.request.alone else ()
         request, report, console = self.request, self.report, self.console
-        code = work_through(
-            self._outcomes(jobs), len(jobs), request, report, console, words=WORDS, misuse=misuse
+        code = batch.work_through(
+            self._outcomes(jobs), len(jobs), request, report, console, words=WORDS, misuse=request.misuse
         )
-        tell_outcome(report, len(jobs), code, console, WORDS)
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
     def _outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """What became of each job, the hopeless ones first."""
-        yield from hopeless(jobs)
+        yield from batch.hopeless(jobs)
         good = [job for job in jobs if job.error is None]
         size = 1 if self.before is not None else self.request.batch_size
         for first in range(0, len(good), size):
@@ -208,7 +192,7 @@ class MusicSession:
                     wavs = [soft_limit(wav) for wav in block.float().cpu()]
                     for job, wav in zip(jobs if not sinks else (), wavs, strict=False):
                         audio = Audio(wav, rate)
-                        tell_format(self.request, job, audio, self.console)
+                        batch.tell_format(self.request, job, audio, self.console)
                         sink = open_sink(job, audio, False, self.request.format)
                         stack.enter_context(sink)
                         sinks.append(sink)

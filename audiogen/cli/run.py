@@ -15,23 +15,8 @@ from rich.console import Console
 
 from audiogen import hub, weights
 from audiogen.audio import HEADERLESS, Timing
-from audiogen.cli import OK
-from audiogen.cli.batch import (
-    Outcome,
-    TextRequest,
-    Words,
-    check_folders,
-    check_output,
-    finish,
-    hopeless,
-    not_there_yet,
-    place_named,
-    stderr_console,
-    tell_format,
-    tell_outcome,
-    to_listener,
-    work_through,
-)
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import Outcome, TextRequest, Words
 from audiogen.cli.jobs import Defaults, Job, UsageError, read_jobs
 from audiogen.cli.output import (
     Sink,
@@ -83,8 +68,8 @@ Loader = Callable[[Request], tuple[SpeechSystem, FrontEnd]]
 
 def carry_out(request: Request, jobs: list[Job], load: Loader, started: float) -> int:
     """Load what speaks, speak the jobs, account for them -> exit code. Raises ValueError as `run` does."""
-    console = stderr_console()
-    missing = not_there_yet(request, jobs, console)
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
     system, front_end = load(request)
@@ -95,7 +80,7 @@ def carry_out(request: Request, jobs: list[Job], load: Loader, started: float) -
         )
     report = Report({**context(request, system), "load_seconds": load_seconds})
     session = Session(request, system, front_end, report, console)
-    return finish(request, report, lambda: session.speak_all(missing))
+    return batch.finish(request, report, lambda: session.speak_all(missing))
 
 
 def streamed(request: Request) -> Request:
@@ -104,18 +89,18 @@ def streamed(request: Request) -> Request:
         raise UsageError("--stream plays one text while it is made; leave it out to speak a --manifest")
     if request.out_dir is not None:
         raise UsageError("--stream has one output; give -o FILE, or - for standard output, and no --out-dir")
-    return to_listener(request)
+    return batch.to_listener(request)
 
 
 def plan(request: Request, jobs: list[Job]) -> list[Job]:
     """The items with their places, after all checks that need no model. Raises ValueError or NothingToDo."""
-    jobs = place_named(request, jobs)
-    check_output(request, streamable=("wav", HEADERLESS))
+    jobs = batch.place_named(request, jobs)
+    batch.check_output(request, streamable=("wav", HEADERLESS))
     beside = None
     if request.timestamps is not None:
         check_timestamps(request.timestamps, jobs)
         beside = Path(request.timestamps)
-    check_folders(request, jobs, beside)
+    batch.check_folders(request, jobs, beside)
     return jobs
 
 
@@ -159,17 +144,16 @@ class Session:
 
     def speak_all(self, jobs: Sequence[Job]) -> int:
         """Speak and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        misuse: tuple[type[Exception], ...] = (ValueError,) if self.request.alone else ()
         request, report, console = self.request, self.report, self.console
-        code = work_through(
-            self._outcomes(jobs), len(jobs), request, report, console, words=WORDS, misuse=misuse
+        code = batch.work_through(
+            self._outcomes(jobs), len(jobs), request, report, console, words=WORDS, misuse=request.misuse
         )
-        tell_outcome(report, len(jobs), code, console, WORDS)
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
     def _outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """What became of each job, the hopeless ones first."""
-        yield from hopeless(jobs)
+        yield from batch.hopeless(jobs)
         good = [job for job in jobs if job.error is None]
         if self.request.stream:
             yield from map(self._stream, good)
@@ -221,7 +205,7 @@ class Session:
                     raise piece.error or AssertionError("a piece holds audio or an error")
                 with timer.stage("io"):
                     if sink is None:
-                        tell_format(self.request, job, piece.audio, self.console)
+                        batch.tell_format(self.request, job, piece.audio, self.console)
                         sink = open_sink(job, piece.audio, piece.last, self.request.format)
                         stack.enter_context(sink)
                     sink.write(piece.audio.wav)

@@ -16,20 +16,8 @@ from torch import Tensor
 
 from audiogen import hub
 from audiogen.audio import read_audio
-from audiogen.cli.batch import (
-    BatchRequest,
-    Outcome,
-    Words,
-    check_folders,
-    check_output,
-    finish,
-    one_by_one,
-    place_named,
-    stderr_console,
-    tell_failed,
-    work_through,
-    write_blocks,
-)
+from audiogen.cli import batch
+from audiogen.cli.batch import BatchRequest, Outcome, Words
 from audiogen.cli.jobs import Job, UsageError
 from audiogen.cli.output import attempt
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
@@ -70,19 +58,19 @@ def run(request: VocodeRequest, started: float) -> int:
             "load_seconds": time.perf_counter() - started,
         }
     )
-    session = VocodeSession(request, vocoder, report, stderr_console())
-    return finish(request, report, lambda: session.decode_all(jobs))
+    session = VocodeSession(request, vocoder, report, batch.stderr_console())
+    return batch.finish(request, report, lambda: session.decode_all(jobs))
 
 
 def plan(request: VocodeRequest) -> list[Job]:
     """The inputs and the places of their audio, after all checks that need no model. Raises ValueError."""
     jobs = [Job(SpeechItem(path.stem, str(path))) for path in request.inputs]
-    jobs = place_named(request, jobs)
-    check_output(request)
+    jobs = batch.place_named(request, jobs)
+    batch.check_output(request)
     for job in jobs:
         if job.out is not None and job.out.resolve() == Path(job.item.text).resolve():
             raise UsageError(f"{job.out} is the input itself; choose another place for the audio")
-    check_folders(request, jobs)
+    batch.check_folders(request, jobs)
     return jobs
 
 
@@ -97,12 +85,10 @@ class VocodeSession:
 
     def decode_all(self, jobs: Sequence[Job]) -> int:
         """Decode and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        misuse: tuple[type[Exception], ...] = (ValueError, OSError) if len(jobs) == 1 else ()
+        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
         request, report, console = self.request, self.report, self.console
-        code = work_through(
-            one_by_one(jobs, self._deliver), len(jobs), request, report, console, words=WORDS, misuse=misuse
-        )
-        tell_failed(report, len(jobs), console, WORDS)
+        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
+        batch.tell_failed(report, len(jobs), console, WORDS)
         return code
 
     def _deliver(self, job: Job) -> Outcome:
@@ -118,7 +104,7 @@ class VocodeSession:
         rate = self.vocoder.mel_spec.sample_rate
         blocks = self._decoded(Path(job.item.text), timer)
         whole = not self.request.stream
-        write_blocks(job, blocks, rate, self.request.format, item, timer, is_all=whole)
+        batch.write_blocks(job, blocks, rate, self.request.format, item, timer, is_all=whole)
 
     def _decoded(self, path: Path, timer: StageTimer) -> Iterator[Tensor]:
         """The audio (1, T) of a file in pieces of at least a sample; one piece without --stream."""
