@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audiogen.cli import NOTHING_TO_DO, options
-from audiogen.cli.options import MACHINE, OUTPUT, SOUND
+from audiogen.cli import options
+from audiogen.cli.options import SOUND
 
 VOICE = "Whose voice"
 
 
 def convert(
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="SOURCE...", help="Recordings, and folders, which are searched with all their subfolders."
-        ),
-    ] = None,
+    sources: Annotated[list[Path] | None, options.recordings("SOURCE...")] = None,
     manifest: Annotated[
         Path | None,
         typer.Option(help="More recordings: a path a line, or JSONL with audio and maybe id and out."),
@@ -46,25 +40,9 @@ def convert(
             rich_help_panel=VOICE,
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File for a single recording; - is WAV on standard output.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder for files named as the sources; subfolders too.", rich_help_panel=OUTPUT),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="wav, flac, mp3 or ogg; default: FLAC stays FLAC, all else is WAV.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: Annotated[str | None, options.output("recording")] = None,
+    out_dir: Annotated[Path | None, options.out_dir("as the sources; subfolders too")] = None,
+    format: options.RecordingFormat = None,
     skip_existing: options.SkipExisting = False,
     report: options.Report = None,
     model: options.Model = "stablevc",
@@ -87,25 +65,18 @@ def convert(
             "--keep-duration", help="Keep the source's timing, to the sample.", rich_help_panel=SOUND
         ),
     ] = False,
-    tempo: Annotated[float, typer.Option(help="2 is twice as fast; 0.25 to 4.", rich_help_panel=SOUND)] = 1.0,
+    tempo: options.Speed = 1.0,
     seconds: Annotated[
         float | None, typer.Option(help="Length that each result shall have.", rich_help_panel=SOUND)
     ] = None,
     pitch: Annotated[
         float, typer.Option(help="Semitones up or down, of the intonation.", rich_help_panel=SOUND)
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.", rich_help_panel=SOUND)] = 0,
-    chunk_seconds: Annotated[
-        float,
-        typer.Option(
-            min=1.0, help="Length of the pieces in which a recording is worked on.", rich_help_panel=MACHINE
-        ),
-    ] = 8.0,
+    seed: options.NoiseSeed = 0,
+    chunk_seconds: options.ChunkSeconds = 8.0,
     device: options.Device = "auto",
     threads: options.Threads = None,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad recording.", rich_help_panel=MACHINE)
-    ] = False,
+    fail_fast: Annotated[bool, options.fail_fast("recording")] = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
 ) -> None:
@@ -119,8 +90,8 @@ def convert(
     Exit codes: 0 all is well, 1 some recordings failed, 2 wrong use, 3 nothing to do, 130 interrupted.
     """
     started = time.perf_counter()
+    from audiogen.cli.batch import exit_code
     from audiogen.cli.convert_run import ConvertRequest, run
-    from audiogen.cli.jobs import NothingToDo
     from audiogen.conversion import ConvertOptions
 
     request = ConvertRequest(
@@ -147,9 +118,4 @@ def convert(
         quiet=quiet,
         progress=not no_progress,
     )
-    try:
-        code = run(request, started)
-    except NothingToDo as error:
-        print(f"nothing to do: {error}", file=sys.stderr)
-        code = NOTHING_TO_DO
-    raise typer.Exit(code)
+    raise typer.Exit(exit_code(lambda: run(request, started)))

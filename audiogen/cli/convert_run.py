@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,22 @@ import torch
 from rich.console import Console
 
 from audiogen import hub, weights
-from audiogen.audio import AUDIO_SUFFIXES, Audio, AudioReader, audio_format
-from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
+from audiogen.audio import AUDIO_SUFFIXES, Audio, AudioReader
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import BatchRequest, Outcome, Words
 from audiogen.cli.enhance_jobs import find_jobs
-from audiogen.cli.jobs import STDOUT, Job, UsageError
-from audiogen.cli.output import Sink, attempt, check_folder, open_sink
-from audiogen.cli.run import progress_bar
+from audiogen.cli.jobs import Job, UsageError
+from audiogen.cli.output import attempt
 from audiogen.conversion import ConvertOptions, convert_blocks
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
 from audiogen.voice import Style, Voice, load_voice, reference_style
 
 OWN_STYLE = "voice"
+WORDS = Words("converting", "recordings")
 
 
 @dataclass(frozen=True)
-class ConvertRequest:
+class ConvertRequest(BatchRequest):
     """The options of `audiogen convert`, as its help describes them."""
 
     sources: Sequence[Path]
@@ -35,21 +35,10 @@ class ConvertRequest:
     timbre: Sequence[Path]
     voice: Path | None
     style: str | None
-    output: str | None
-    out_dir: Path | None
-    format: str | None
-    skip_existing: bool
-    report: Path | None
-    model: str
     vocoder: str | None
     options: ConvertOptions
     seed: int
     chunk_seconds: float
-    device: str
-    threads: int | None
-    fail_fast: bool
-    quiet: bool
-    progress: bool
 
 
 def run(request: ConvertRequest, started: float) -> int:
@@ -59,13 +48,9 @@ def run(request: ConvertRequest, started: float) -> int:
     NothingToDo.
     """
     jobs = plan(request)
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    missing = jobs
-    if request.skip_existing:
-        missing = [job for job in jobs if job.out is None or not job.out.exists()]
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
-        if not request.quiet:
-            console.print(f"all {len(jobs)} files exist already")
         return OK
     if request.threads is not None:
         torch.set_num_threads(request.threads)
@@ -73,16 +58,8 @@ def run(request: ConvertRequest, started: float) -> int:
     system.nfe(request.options)
     voice, style = listen(request, system)
     report = Report({**context(request, system, voice), "load_seconds": time.perf_counter() - started})
-    try:
-        code = ConvertSession(request, system, voice, style, report, console).convert_all(missing)
-    except BrokenPipeError:  # the reader of standard output has heard enough
-        close_stdout()
-        code = OK
-    if request.report is not None:
-        report.save(request.report)
-    if not request.quiet and any(item.error is None for item in report.items):
-        report.print_table()
-    return code
+    session = ConvertSession(request, system, voice, style, report, console)
+    return batch.finish(request, report, lambda: session.convert_all(missing))
 
 
 def plan(request: ConvertRequest) -> list[Job]:
@@ -93,17 +70,10 @@ def plan(request: ConvertRequest) -> list[Job]:
         raise UsageError(
             "--pitch moves an intonation that is heard now; give --style a recording, or leave it"
         )
-    if request.format is not None:
-        audio_format("--format", request.format)
+    batch.check_format(request.format)
     jobs = find_jobs(request.sources, request.manifest, request.format, request.output, request.out_dir)
-    if request.output == STDOUT and (request.format or "wav").lower() != "wav":
-        raise UsageError(f"standard output takes WAV only, not {request.format}; give a file name")
-    if request.output not in (None, STDOUT):
-        audio_format(str(request.output), request.format)
-    folders = {job.out.parent for job in jobs if job.out is not None and request.out_dir is None}
-    folders |= {path for path in (request.out_dir, request.report and request.report.parent) if path}
-    for folder in folders:
-        check_folder(folder)
+    batch.check_output(request)
+    batch.check_folders(request, jobs)
     return jobs
 
 
@@ -192,30 +162,13 @@ class ConvertSession:
 
     def convert_all(self, jobs: Sequence[Job]) -> int:
         """Convert and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        loaded, code = time.perf_counter(), OK
-        shown = self.request.progress and not self.request.quiet
-        with progress_bar(self.console, shown=shown) as progress:
-            task = progress.add_task("converting", total=len(jobs))
-            try:
-                for number, job in enumerate(jobs):
-                    item, error = self._deliver(job)
-                    item.warm = number > 0
-                    self.report.items.append(item)
-                    progress.advance(task)
-                    if error is None:
-                        self.report.finished_after(time.perf_counter() - loaded)
-                        continue
-                    self.console.print(f"error: {item.id}: {item.error}")
-                    told = isinstance(error, (ValueError, OSError))
-                    code = USAGE if len(jobs) == 1 and told else SOME_FAILED
-                    if self.request.fail_fast:
-                        break
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-        self._print_outcome(len(jobs), code)
+        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
+        request, report, console = self.request, self.report, self.console
+        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
-    def _deliver(self, job: Job) -> tuple[ItemReport, Exception | None]:
+    def _deliver(self, job: Job) -> Outcome:
         """Write one job's recording -> its cost, and its error unless it is a closed pipe."""
         item = ItemReport(job.item.id, nfe=self.system.nfe(self.request.options))
         timer = StageTimer(getattr(self.system, "device", "cpu"))
@@ -244,25 +197,4 @@ class ConvertSession:
             chunk_s=self.request.chunk_seconds,
             overlap_s=min(1.0, self.request.chunk_seconds / 4),
         )
-        sink: Sink | None = None
-        samples = 0
-        with ExitStack() as stack:
-            for wav in blocks:
-                with timer.stage("io"):
-                    if sink is None:
-                        first = Audio(wav, self.system.sample_rate)
-                        sink = open_sink(job, first, False, self.request.format)
-                        stack.enter_context(sink)
-                    sink.write(wav)
-                samples += wav.shape[-1]
-                item.audio_seconds = samples / self.system.sample_rate
-            with timer.stage("io"):
-                stack.close()
-
-    def _print_outcome(self, wanted: int, code: int) -> None:
-        failed = [item.id for item in self.report.items if item.error is not None]
-        if code == INTERRUPTED:
-            done = len(self.report.items) - len(failed)
-            self.console.print(f"interrupted: {done} of {wanted} recordings are finished and kept")
-        if failed and wanted > 1:
-            self.console.print(f"{len(failed)} of {wanted} recordings failed: {', '.join(failed)}")
+        batch.write_blocks(job, blocks, self.system.sample_rate, self.request.format, item, timer)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audiogen.cli import NOTHING_TO_DO, options
-from audiogen.cli.options import MACHINE, OUTPUT, SOUND
+from audiogen.cli import options
+from audiogen.cli.options import OUTPUT, SOUND
 
 
 def enhance(
-    inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="INPUT...", help="Recordings, and folders, which are searched with all their subfolders."
-        ),
-    ] = None,
+    inputs: Annotated[list[Path] | None, options.recordings("INPUT...")] = None,
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -27,25 +21,9 @@ def enhance(
             "id and out. A relative path is looked for from the manifest's folder, then from here.",
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File for a single recording; - is WAV on standard output.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder for files named as the inputs; subfolders too.", rich_help_panel=OUTPUT),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="wav, flac, mp3 or ogg; default: FLAC stays FLAC, all else is WAV.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    output: Annotated[str | None, options.output("recording")] = None,
+    out_dir: Annotated[Path | None, options.out_dir("as the inputs; subfolders too")] = None,
+    format: options.RecordingFormat = None,
     skip_existing: options.SkipExisting = False,
     report: Annotated[
         Path | None,
@@ -79,18 +57,11 @@ def enhance(
             rich_help_panel=SOUND,
         ),
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the sampler's noise.", rich_help_panel=SOUND)] = 0,
-    chunk_seconds: Annotated[
-        float,
-        typer.Option(
-            min=1.0, help="Length of the pieces in which a recording is worked on.", rich_help_panel=MACHINE
-        ),
-    ] = 10.0,
+    seed: options.NoiseSeed = 0,
+    chunk_seconds: options.ChunkSeconds = 10.0,
     device: options.Device = "auto",
     threads: options.Threads = None,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad recording.", rich_help_panel=MACHINE)
-    ] = False,
+    fail_fast: Annotated[bool, options.fail_fast("recording")] = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
 ) -> None:
@@ -105,8 +76,8 @@ def enhance(
     Exit codes: 0 all is well, 1 some recordings failed, 2 wrong use, 3 nothing to do, 130 interrupted.
     """
     started = time.perf_counter()
+    from audiogen.cli.batch import exit_code
     from audiogen.cli.enhance_run import EnhanceRequest, run
-    from audiogen.cli.jobs import NothingToDo
     from audiogen.enhancement import Chunking, EnhanceOptions
 
     request = EnhanceRequest(
@@ -128,9 +99,4 @@ def enhance(
         quiet=quiet,
         progress=not no_progress,
     )
-    try:
-        code = run(request, started)
-    except NothingToDo as error:
-        print(f"nothing to do: {error}", file=sys.stderr)
-        code = NOTHING_TO_DO
-    raise typer.Exit(code)
+    raise typer.Exit(exit_code(lambda: run(request, started)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,40 +12,30 @@ import torch
 from rich.console import Console
 
 from audiogen import hub, weights
-from audiogen.audio import Audio, AudioReader, audio_format
-from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
+from audiogen.audio import AudioReader
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import BatchRequest, Words
 from audiogen.cli.enhance_jobs import find_jobs, references
 from audiogen.cli.jobs import STDOUT, Job, UsageError
-from audiogen.cli.output import Sink, attempt, check_folder, open_sink
-from audiogen.cli.run import progress_bar
+from audiogen.cli.output import attempt
 from audiogen.enhancement import Chunking, EnhancementSystem, EnhanceOptions, check_options, enhance_blocks
 from audiogen.metrics.enhancement import SCORES, compare, finite, means, read_pair, require_scorers
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
 
 HEADINGS = {"pesq_wb": "PESQ", "estoi": "ESTOI", "si_sdr_db": "SI-SDR dB"}
+WORDS = Words("enhancing", "recordings")
 
 
 @dataclass(frozen=True)
-class EnhanceRequest:
+class EnhanceRequest(BatchRequest):
     """The options of `audiogen enhance`, as its help describes them."""
 
     inputs: Sequence[Path]
     manifest: Path | None
-    output: str | None
-    out_dir: Path | None
-    format: str | None
-    skip_existing: bool
-    report: Path | None
     reference: Path | None
-    model: str
     options: EnhanceOptions
     chunking: Chunking
     seed: int
-    device: str
-    threads: int | None
-    fail_fast: bool
-    quiet: bool
-    progress: bool
 
 
 @dataclass
@@ -81,51 +70,34 @@ def run(request: EnhanceRequest, started: float) -> int:
     NothingToDo.
     """
     jobs, clean = plan(request)
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    missing = jobs
-    if request.skip_existing:
-        missing = [job for job in jobs if job.out is None or not job.out.exists()]
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
-        if not request.quiet:
-            console.print(f"all {len(jobs)} files exist already")
         return OK
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     system = load_enhancer(request.model, request.device)
     check_options(system, request.options)
     report = EnhanceReport({**context(request, system), "load_seconds": time.perf_counter() - started})
-    try:
-        code = EnhanceSession(request, system, clean, report, console).enhance_all(missing)
-    except BrokenPipeError:  # the reader of standard output has heard enough
-        close_stdout()
-        code = OK
-    if request.report is not None:
-        report.save(request.report)
-    if not request.quiet and any(item.error is None for item in report.items):
-        report.print_table()
+    session = EnhanceSession(request, system, clean, report, console)
+    code = batch.finish(request, report, lambda: session.enhance_all(missing))
+    if not request.quiet:
         print_scores(report, console)
     return code
 
 
 def plan(request: EnhanceRequest) -> tuple[list[Job], dict[str, Path]]:
     """The recordings and their places, and their references, after all checks that need no model."""
-    if request.format is not None:
-        audio_format("--format", request.format)
+    batch.check_format(request.format)
     jobs = find_jobs(request.inputs, request.manifest, request.format, request.output, request.out_dir)
-    if request.output == STDOUT and (request.format or "wav").lower() != "wav":
-        raise UsageError(f"standard output takes WAV only, not {request.format}; give a file name")
-    if request.output not in (None, STDOUT):
-        audio_format(str(request.output), request.format)
+    batch.check_output(request)
     clean = {}
     if request.reference is not None:
         if request.output == STDOUT:
             raise UsageError("--reference compares what was written to files; give -o FILE or --out-dir DIR")
         require_scorers()
         clean = references(jobs, request.reference)
-    folders = {job.out.parent for job in jobs if job.out is not None and request.out_dir is None}
-    folders |= {path for path in (request.out_dir, request.report and request.report.parent) if path}
-    for folder in folders:
-        check_folder(folder)
+    batch.check_folders(request, jobs)
     return jobs, clean
 
 
@@ -164,27 +136,10 @@ class EnhanceSession:
 
     def enhance_all(self, jobs: Sequence[Job]) -> int:
         """Enhance and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        loaded, code = time.perf_counter(), OK
-        shown = self.request.progress and not self.request.quiet
-        with progress_bar(self.console, shown=shown) as progress:
-            task = progress.add_task("enhancing", total=len(jobs))
-            try:
-                for number, job in enumerate(jobs):
-                    item, error = self._deliver(job)
-                    item.warm = number > 0
-                    self.report.items.append(item)
-                    progress.advance(task)
-                    if error is None:
-                        self.report.finished_after(time.perf_counter() - loaded)
-                        continue
-                    self.console.print(f"error: {item.id}: {item.error}")
-                    told = isinstance(error, (ValueError, OSError))
-                    code = USAGE if len(jobs) == 1 and told else SOME_FAILED
-                    if self.request.fail_fast:
-                        break
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-        self._print_outcome(len(jobs), code)
+        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
+        request, report, console = self.request, self.report, self.console
+        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
     def _deliver(self, job: Job) -> tuple[EnhancedItem, Exception | None]:
@@ -210,29 +165,8 @@ class EnhanceSession:
         """Enhance a recording block by block into its file."""
         source = AudioReader(job.item.text)
         options, seed, chunking = self.request.options, self.request.seed, self.request.chunking
-        sink: Sink | None = None
-        samples = 0
-        with ExitStack() as stack:
-            for wav in enhance_blocks(
-                self.system, source, options, seed=seed, timer=timer, chunking=chunking
-            ):
-                with timer.stage("io"):
-                    if sink is None:
-                        sink = open_sink(job, Audio(wav, source.sample_rate), False, self.request.format)
-                        stack.enter_context(sink)
-                    sink.write(wav)
-                samples += wav.shape[-1]
-                item.audio_seconds = samples / source.sample_rate
-            with timer.stage("io"):
-                stack.close()
-
-    def _print_outcome(self, wanted: int, code: int) -> None:
-        failed = [item.id for item in self.report.items if item.error is not None]
-        if code == INTERRUPTED:
-            done = len(self.report.items) - len(failed)
-            self.console.print(f"interrupted: {done} of {wanted} recordings are finished and kept")
-        if failed and wanted > 1:
-            self.console.print(f"{len(failed)} of {wanted} recordings failed: {', '.join(failed)}")
+        blocks = enhance_blocks(self.system, source, options, seed=seed, timer=timer, chunking=chunking)
+        batch.write_blocks(job, blocks, source.sample_rate, self.request.format, item, timer)
 
 
 def print_scores(report: EnhanceReport, console: Console) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audiogen.cli import NOTHING_TO_DO, options
+from audiogen.cli import options
 from audiogen.cli.options import MACHINE, OUTPUT, SOUND
 
 WORDS = "What to play"
@@ -44,34 +43,10 @@ def music(
             rich_help_panel=WORDS,
         ),
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "--out",
-            "-o",
-            help="File for a single item; - is WAV on standard output.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option(help="Folder for files named by id or line number.", rich_help_panel=OUTPUT)
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="wav, flac, mp3, ogg or pcm (samples alone, signed 16 bit); default: by the file's name.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    stream: Annotated[
-        bool,
-        typer.Option(
-            "--stream",
-            help="Write one item chunk by chunk while it is made, to standard output unless -o names a file.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
+    output: Annotated[str | None, options.output("item", "--out")] = None,
+    out_dir: Annotated[Path | None, options.out_dir("by id or line number")] = None,
+    format: options.ItemFormat = None,
+    stream: Annotated[bool, options.stream("item")] = False,
     endless: Annotated[
         bool,
         typer.Option(
@@ -102,12 +77,7 @@ def music(
         float,
         typer.Option(help="Weight of the words in the language model; 1 is off.", rich_help_panel=SOUND),
     ] = 1.5,
-    seed: Annotated[
-        int,
-        typer.Option(
-            help="Hashed with each item's id: an item sounds the same in any batch.", rich_help_panel=SOUND
-        ),
-    ] = 0,
+    seed: options.ItemSeed = 0,
     opening: Annotated[
         int | None,
         typer.Option(
@@ -124,9 +94,7 @@ def music(
     device: options.Device = "auto",
     threads: options.Threads = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Items made together.", rich_help_panel=MACHINE)] = 4,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad item.", rich_help_panel=MACHINE)
-    ] = False,
+    fail_fast: Annotated[bool, options.fail_fast("item")] = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
 ) -> None:
@@ -141,7 +109,7 @@ def music(
     Exit codes: 0 all is well, 1 some items failed, 2 wrong use, 3 nothing to do, 130 interrupted.
     """
     started = time.perf_counter()
-    from audiogen.cli.jobs import NothingToDo
+    from audiogen.cli.batch import exit_code
     from audiogen.cli.music_run import MusicRequest, run
     from audiogen.music import MusicOptions
 
@@ -167,9 +135,4 @@ def music(
         quiet=quiet,
         progress=not no_progress,
     )
-    try:
-        code = run(request, started)
-    except NothingToDo as error:
-        print(f"nothing to do: {error}", file=sys.stderr)
-        code = NOTHING_TO_DO
-    raise typer.Exit(code)
+    raise typer.Exit(exit_code(lambda: run(request, started)))

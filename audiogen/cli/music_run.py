@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +15,26 @@ from rich.console import Console
 from torch import Tensor
 
 from audiogen import hub, weights
-from audiogen.audio import HEADERLESS, Audio, audio_format, read_audio, soft_limit
-from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
-from audiogen.cli.jobs import STDIN, STDOUT, Defaults, Job, UsageError, place, read_jobs
-from audiogen.cli.output import Sink, attempt, check_folder, open_sink
-from audiogen.cli.run import progress_bar
+from audiogen.audio import HEADERLESS, Audio, read_audio, soft_limit
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import Outcome, TextRequest, Words
+from audiogen.cli.jobs import STDOUT, Defaults, Job, UsageError, read_jobs
+from audiogen.cli.output import Sink, attempt, open_sink
 from audiogen.music import STAGES, MusicOptions, MusicSystem, PromptPlan, continued
 from audiogen.report import ItemReport, PlayOut, Report, StageTimer, machine_context
 from audiogen.speech import stable_seed
 
+WORDS = Words("making music", "items", one="item ")
+
 
 @dataclass(frozen=True)
-class MusicRequest:
+class MusicRequest(TextRequest):
     """The options of `audiogen music`, as its help describes them; seconds: None = without end."""
 
-    text: str | None
-    manifest: str | None
     seconds: float | None
     changes: Sequence[str]
     continue_from: Path | None
-    output: str | None
-    out_dir: Path | None
-    format: str | None
-    skip_existing: bool
-    report: Path | None
-    model: str
-    seed: int
     options: MusicOptions
-    device: str
-    threads: int | None
-    batch_size: int
-    stream: bool
-    fail_fast: bool
-    quiet: bool
-    progress: bool
-
-    @property
-    def alone(self) -> bool:
-        """Whether this is one item of its own: its faults are faults of the call."""
-        return self.manifest is None and (self.out_dir is None or self.text not in (None, STDIN))
 
 
 def run(request: MusicRequest, started: float) -> int:
@@ -67,13 +47,9 @@ def run(request: MusicRequest, started: float) -> int:
         request = streamed(request)
     changes = read_changes(request.changes)
     jobs = plan(request)
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-    missing = jobs
-    if request.skip_existing:
-        missing = [job for job in jobs if job.out is None or not job.out.exists()]
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
-        if not request.quiet:
-            console.print(f"all {len(jobs)} files exist already")
         return OK
     if request.threads is not None:
         torch.set_num_threads(request.threads)
@@ -81,16 +57,8 @@ def run(request: MusicRequest, started: float) -> int:
     before = None if request.continue_from is None else read_before(request.continue_from, system)
     about = context(request, system)
     report = Report({**about, "load_seconds": time.perf_counter() - started}, stages=STAGES)
-    try:
-        code = MusicSession(request, system, changes, before, report, console).make_all(missing)
-    except BrokenPipeError:  # the reader of standard output has heard enough
-        close_stdout()
-        code = OK
-    if request.report is not None:
-        report.save(request.report)
-    if not request.quiet and any(item.error is None for item in report.items):
-        report.print_table()
-    return code
+    session = MusicSession(request, system, changes, before, report, console)
+    return batch.finish(request, report, lambda: session.make_all(missing))
 
 
 def streamed(request: MusicRequest) -> MusicRequest:
@@ -99,9 +67,7 @@ def streamed(request: MusicRequest) -> MusicRequest:
         raise UsageError("--stream plays one item while it is made; leave out --manifest and --out-dir")
     if request.seconds is None and request.output not in (None, STDOUT):
         raise UsageError("--endless has no end that a file could have; pipe it into a player")
-    if request.output is None and sys.stdout.isatty():
-        raise UsageError("--stream would write to the terminal; pipe it into a player, or give -o FILE")
-    return replace(request, output=request.output or STDOUT, batch_size=1)
+    return batch.to_listener(request)
 
 
 def read_changes(texts: Sequence[str]) -> list[tuple[float, str]]:
@@ -125,19 +91,9 @@ def plan(request: MusicRequest) -> list[Job]:
     PromptPlan("", read_changes(request.changes))
     defaults = Defaults(request.seed)
     jobs = read_jobs(request.text, request.manifest, defaults, single=request.out_dir is None)
-    if request.format is not None:
-        audio_format("--format", request.format)
-    jobs = place(jobs, request.output, request.out_dir, f".{(request.format or 'wav').lower()}")
-    if request.output == STDOUT and (request.format or "wav").lower() not in ("wav", HEADERLESS):
-        raise UsageError(f"standard output takes WAV or PCM only, not {request.format}; give a file name")
-    if request.output not in (None, STDOUT):
-        audio_format(str(request.output), request.format)
-    folders = {job.out.parent for job in jobs if job.out and request.out_dir is None} | {request.out_dir}
-    if request.report is not None:
-        folders.add(request.report.parent)
-    for folder in folders:
-        if folder is not None:
-            check_folder(folder)
+    jobs = batch.place_named(request, jobs)
+    batch.check_output(request, streamable=("wav", HEADERLESS))
+    batch.check_folders(request, jobs)
     return jobs
 
 
@@ -191,37 +147,22 @@ class MusicSession:
 
     def make_all(self, jobs: Sequence[Job]) -> int:
         """Make and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        loaded, code = time.perf_counter(), OK
-        shown = self.request.progress and not self.request.quiet
-        with progress_bar(self.console, shown=shown) as progress:
-            task = progress.add_task("making music", total=len(jobs))
-            try:
-                for item, error in self._outcomes(jobs):
-                    self.report.items.append(item)
-                    progress.advance(task)
-                    if error is None:
-                        self.report.finished_after(time.perf_counter() - loaded)
-                        continue
-                    self.console.print(f"error: item {item.id}: {item.error}")
-                    code = USAGE if self.request.alone and isinstance(error, ValueError) else SOME_FAILED
-                    if self.request.fail_fast:
-                        break
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-        self._print_outcome(len(jobs), code)
+        request, report, console = self.request, self.report, self.console
+        code = batch.work_through(
+            self._outcomes(jobs), len(jobs), request, report, console, words=WORDS, misuse=request.misuse
+        )
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
-    def _outcomes(self, jobs: Sequence[Job]) -> Iterator[tuple[ItemReport, Exception | None]]:
+    def _outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """What became of each job, the hopeless ones first."""
-        for job in jobs:
-            if job.error is not None:
-                yield ItemReport(job.item.id, error=str(job.error)), job.error
+        yield from batch.hopeless(jobs)
         good = [job for job in jobs if job.error is None]
         size = 1 if self.before is not None else self.request.batch_size
         for first in range(0, len(good), size):
             yield from self._deliver(good[first : first + size], warm=first > 0)
 
-    def _deliver(self, jobs: Sequence[Job], warm: bool) -> Iterator[tuple[ItemReport, Exception | None]]:
+    def _deliver(self, jobs: Sequence[Job], warm: bool) -> Iterator[Outcome]:
         """Make a batch of jobs and write them -> the cost of each, an equal share, and the batch's error."""
         timer = StageTimer(getattr(self.system, "device", "cpu"))
         passes = None
@@ -250,8 +191,9 @@ class MusicSession:
                 with timer.stage("io"):
                     wavs = [soft_limit(wav) for wav in block.float().cpu()]
                     for job, wav in zip(jobs if not sinks else (), wavs, strict=False):
-                        self._tell_format(job)
-                        sink = open_sink(job, Audio(wav, rate), False, self.request.format)
+                        audio = Audio(wav, rate)
+                        batch.tell_format(self.request, job, audio, self.console)
+                        sink = open_sink(job, audio, False, self.request.format)
                         stack.enter_context(sink)
                         sinks.append(sink)
                     for sink, wav in zip(sinks, wavs, strict=True):
@@ -287,16 +229,3 @@ class MusicSession:
                 self.console.print(
                     f"warning: item {job.item.id}: words without meaning to this model: {listed}"
                 )
-
-    def _tell_format(self, job: Job) -> None:
-        """Samples without a header say nothing about themselves."""
-        if job.out is None and (self.request.format or "").lower() == HEADERLESS and not self.request.quiet:
-            self.console.print(f"{self.system.sample_rate} Hz, 1 channel, 16 bit, little-endian")
-
-    def _print_outcome(self, wanted: int, code: int) -> None:
-        failed = [item.id for item in self.report.items if item.error is not None]
-        if code == INTERRUPTED:
-            done = len(self.report.items) - len(failed)
-            self.console.print(f"interrupted: {done} of {wanted} items are finished and kept")
-        if failed and wanted > 1:
-            self.console.print(f"{len(failed)} of {wanted} items failed: {', '.join(failed)}")

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from audiogen import hub, weights
-from audiogen.audio import HEADERLESS, Audio, Timing, audio_format
-from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
-from audiogen.cli.jobs import STDIN, STDOUT, Defaults, Job, UsageError, place, read_jobs
+from audiogen.audio import HEADERLESS, Timing
+from audiogen.cli import OK, batch
+from audiogen.cli.batch import Outcome, TextRequest, Words
+from audiogen.cli.jobs import Defaults, Job, UsageError, read_jobs
 from audiogen.cli.output import (
     Sink,
     attempt,
-    check_folder,
     check_timestamps,
     open_sink,
     timestamps_path,
@@ -40,39 +31,20 @@ from audiogen.speech import FrontEnd, Piece, SpeechOptions, SpeechSystem, check_
 from audiogen.speech_stream import speak_in_chunks
 from audiogen.text.frontend import TextFrontEnd
 
+WORDS = Words("speaking", "items", one="item ")
+
 
 @dataclass(frozen=True)
-class Request:
+class Request(TextRequest):
     """The options of `audiogen tts`, as its help describes them."""
 
-    text: str | None
-    manifest: str | None
     language: str | None
     lexicon: Path | None
-    output: str | None
-    out_dir: Path | None
-    format: str | None
-    skip_existing: bool
     timestamps: str | None
-    report: Path | None
-    model: str
     vocoder: str | None
-    seed: int
     speaker: str
     options: SpeechOptions
-    device: str
-    threads: int | None
     compiled: bool
-    batch_size: int
-    stream: bool
-    fail_fast: bool
-    quiet: bool
-    progress: bool
-
-    @property
-    def alone(self) -> bool:
-        """Whether this is one text of its own: its faults are faults of the call."""
-        return self.manifest is None and (self.out_dir is None or self.text not in (None, STDIN))
 
 
 def run(request: Request, started: float) -> int:
@@ -96,13 +68,9 @@ Loader = Callable[[Request], tuple[SpeechSystem, FrontEnd]]
 
 def carry_out(request: Request, jobs: list[Job], load: Loader, started: float) -> int:
     """Load what speaks, speak the jobs, account for them -> exit code. Raises ValueError as `run` does."""
-    missing = (
-        [job for job in jobs if job.out is None or not job.out.exists()] if request.skip_existing else jobs
-    )
-    console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+    console = batch.stderr_console()
+    missing = batch.not_there_yet(request, jobs, console)
     if not missing:
-        if not request.quiet:
-            console.print(f"all {len(jobs)} files exist already")
         return OK
     system, front_end = load(request)
     load_seconds = time.perf_counter() - started
@@ -111,16 +79,8 @@ def carry_out(request: Request, jobs: list[Job], load: Loader, started: float) -
             f"warning: this voice learned {system.language}; sounds of {request.language} may be off"
         )
     report = Report({**context(request, system), "load_seconds": load_seconds})
-    try:
-        code = Session(request, system, front_end, report, console).speak_all(missing)
-    except BrokenPipeError:  # the reader of standard output has heard enough
-        close_stdout()
-        code = OK
-    if request.report is not None:
-        report.save(request.report)
-    if not request.quiet and any(item.error is None for item in report.items):
-        report.print_table()
-    return code
+    session = Session(request, system, front_end, report, console)
+    return batch.finish(request, report, lambda: session.speak_all(missing))
 
 
 def streamed(request: Request) -> Request:
@@ -129,29 +89,18 @@ def streamed(request: Request) -> Request:
         raise UsageError("--stream plays one text while it is made; leave it out to speak a --manifest")
     if request.out_dir is not None:
         raise UsageError("--stream has one output; give -o FILE, or - for standard output, and no --out-dir")
-    if request.output is None and sys.stdout.isatty():
-        raise UsageError("--stream would write to the terminal; pipe it into a player, or give -o FILE")
-    return replace(request, output=request.output or STDOUT, batch_size=1)
+    return batch.to_listener(request)
 
 
 def plan(request: Request, jobs: list[Job]) -> list[Job]:
     """The items with their places, after all checks that need no model. Raises ValueError or NothingToDo."""
-    if request.format is not None:
-        audio_format("--format", request.format)
-    jobs = place(jobs, request.output, request.out_dir, f".{(request.format or 'wav').lower()}")
-    if request.output == STDOUT and (request.format or "wav").lower() not in ("wav", HEADERLESS):
-        raise UsageError(f"standard output takes WAV or PCM only, not {request.format}; give a file name")
-    if request.output not in (None, STDOUT):
-        audio_format(str(request.output), request.format)
-    folders = {job.out.parent for job in jobs if job.out and request.out_dir is None} | {request.out_dir}
+    jobs = batch.place_named(request, jobs)
+    batch.check_output(request, streamable=("wav", HEADERLESS))
+    beside = None
     if request.timestamps is not None:
         check_timestamps(request.timestamps, jobs)
-        folders.add(Path(request.timestamps).parent)
-    if request.report is not None:
-        folders.add(request.report.parent)
-    for folder in folders:
-        if folder is not None:
-            check_folder(folder)
+        beside = Path(request.timestamps)
+    batch.check_folders(request, jobs, beside)
     return jobs
 
 
@@ -195,32 +144,16 @@ class Session:
 
     def speak_all(self, jobs: Sequence[Job]) -> int:
         """Speak and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        loaded = time.perf_counter()
-        code = OK
-        shown = self.request.progress and not self.request.quiet
-        with progress_bar(self.console, shown=shown) as progress:
-            task = progress.add_task("speaking", total=len(jobs))
-            try:
-                for item, error in self._outcomes(jobs):
-                    self.report.items.append(item)
-                    progress.advance(task)
-                    if error is None:
-                        self.report.finished_after(time.perf_counter() - loaded)
-                        continue
-                    self.console.print(f"error: item {item.id}: {item.error}")
-                    code = USAGE if self.request.alone and isinstance(error, ValueError) else SOME_FAILED
-                    if self.request.fail_fast:
-                        break
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-        self._print_outcome(len(jobs), code)
+        request, report, console = self.request, self.report, self.console
+        code = batch.work_through(
+            self._outcomes(jobs), len(jobs), request, report, console, words=WORDS, misuse=request.misuse
+        )
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
-    def _outcomes(self, jobs: Sequence[Job]) -> Iterator[tuple[ItemReport, Exception | None]]:
+    def _outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """What became of each job, the hopeless ones first."""
-        for job in jobs:
-            if job.error is not None:
-                yield ItemReport(job.item.id, error=str(job.error)), job.error
+        yield from batch.hopeless(jobs)
         good = [job for job in jobs if job.error is None]
         if self.request.stream:
             yield from map(self._stream, good)
@@ -231,7 +164,7 @@ class Session:
         for index, group in groupby(pieces, key=lambda piece: piece.item):
             yield self._deliver(good[index], group)
 
-    def _stream(self, job: Job) -> tuple[ItemReport, Exception | None]:
+    def _stream(self, job: Job) -> Outcome:
         """Speak one job in chunks, under the eyes of its listener."""
         front_end = getattr(self.front_end, "sentences", self.front_end)
         chunks = speak_in_chunks(self.system, job.item, self.request.options, front_end=front_end)
@@ -241,7 +174,7 @@ class Session:
         item.play_out = play_out
         return item, error
 
-    def _deliver(self, job: Job, pieces: Iterable[Piece]) -> tuple[ItemReport, Exception | None]:
+    def _deliver(self, job: Job, pieces: Iterable[Piece]) -> Outcome:
         """Write one job's pieces as they come -> its cost, and its error unless it is a closed pipe."""
         item = ItemReport(job.item.id, nfe=check_steps(self.system, self.request.options.num_steps))
         timer = StageTimer()
@@ -272,7 +205,7 @@ class Session:
                     raise piece.error or AssertionError("a piece holds audio or an error")
                 with timer.stage("io"):
                     if sink is None:
-                        self._tell_format(job, piece.audio)
+                        batch.tell_format(self.request, job, piece.audio, self.console)
                         sink = open_sink(job, piece.audio, piece.last, self.request.format)
                         stack.enter_context(sink)
                     sink.write(piece.audio.wav)
@@ -283,28 +216,3 @@ class Session:
             with timer.stage("io"):
                 stack.close()
         return timings
-
-    def _tell_format(self, job: Job, audio: Audio) -> None:
-        """Samples without a header say nothing about themselves."""
-        if job.out is None and (self.request.format or "").lower() == HEADERLESS and not self.request.quiet:
-            self.console.print(f"{audio.sample_rate} Hz, {len(audio.wav)} channel, 16 bit, little-endian")
-
-    def _print_outcome(self, wanted: int, code: int) -> None:
-        failed = [item.id for item in self.report.items if item.error is not None]
-        if code == INTERRUPTED:
-            done = len(self.report.items) - len(failed)
-            self.console.print(f"interrupted: {done} of {wanted} items are finished and kept")
-        if failed and wanted > 1:
-            self.console.print(f"{len(failed)} of {wanted} items failed: {', '.join(failed)}")
-
-
-def progress_bar(console: Console, *, shown: bool) -> Progress:
-    """A bar on stderr, where somebody looks at it, if it is to be shown at all."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not (shown and sys.stderr.isatty()), transient=True)

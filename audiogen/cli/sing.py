@@ -19,18 +19,8 @@ def sing(
             metavar="SCORE...", exists=True, dir_okay=False, help="Songs: .json, .musicxml, .xml or .mxl."
         ),
     ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File for a single song; - is WAV on standard output.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option(help="Folder for files named as the scores.", rich_help_panel=OUTPUT)
-    ] = None,
+    output: Annotated[str | None, options.output("song")] = None,
+    out_dir: Annotated[Path | None, options.out_dir("as the scores")] = None,
     format: Annotated[
         str | None,
         typer.Option(help="wav, flac, mp3, ogg or pcm; default: by the file's name.", rich_help_panel=OUTPUT),
@@ -55,9 +45,7 @@ def sing(
     batch_size: Annotated[
         int, typer.Option(min=1, help="Phrases sung together.", rich_help_panel=MACHINE)
     ] = 8,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad score.", rich_help_panel=MACHINE)
-    ] = False,
+    fail_fast: Annotated[bool, options.fail_fast("score")] = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
 ) -> None:

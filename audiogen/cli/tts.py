@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from audiogen.cli import NOTHING_TO_DO, options
-from audiogen.cli.options import MACHINE, OUTPUT, SOUND
+from audiogen.cli import options
+from audiogen.cli.options import MACHINE, SOUND
 
 TEXT = "What to speak"
 
@@ -31,45 +30,17 @@ def tts(
     lexicon: Annotated[
         Path | None, typer.Option(help="Own pronunciations: word, tab, phones.", rich_help_panel=TEXT)
     ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File for a single item; - is WAV on standard output.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option(help="Folder for files named by id or line number.", rich_help_panel=OUTPUT)
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="wav, flac, mp3, ogg or pcm (samples alone, signed 16 bit); default: by the file's name.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    stream: Annotated[
-        bool,
-        typer.Option(
-            "--stream",
-            help="Write one text chunk by chunk while it is made, to standard output unless -o names a file.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
+    output: Annotated[str | None, options.output("item")] = None,
+    out_dir: Annotated[Path | None, options.out_dir("by id or line number")] = None,
+    format: options.ItemFormat = None,
+    stream: Annotated[bool, options.stream("text")] = False,
     skip_existing: options.SkipExisting = False,
     timestamps: options.Timestamps = None,
     report: options.Report = None,
     model: options.Model = "prodiff",
     vocoder: options.Vocoder = None,
     steps: options.Steps = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            help="Hashed with each item's id: an item sounds the same in any batch.", rich_help_panel=SOUND
-        ),
-    ] = 0,
+    seed: options.ItemSeed = 0,
     speaker: options.Speaker = "0",
     speed: options.Speed = 1.0,
     pitch: Annotated[float, typer.Option(help="Semitones up or down.", rich_help_panel=SOUND)] = 0.0,
@@ -90,9 +61,7 @@ def tts(
             min=1, help="Sentences spoken together; a stream takes one by one.", rich_help_panel=MACHINE
         ),
     ] = 8,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad item.", rich_help_panel=MACHINE)
-    ] = False,
+    fail_fast: Annotated[bool, options.fail_fast("item")] = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
 ) -> None:
@@ -106,7 +75,7 @@ def tts(
     Exit codes: 0 all is well, 1 some items failed, 2 wrong use, 3 nothing to do, 130 interrupted.
     """
     started = time.perf_counter()
-    from audiogen.cli.jobs import NothingToDo
+    from audiogen.cli.batch import exit_code
     from audiogen.cli.run import Request, run
     from audiogen.speech import SpeechOptions
 
@@ -135,9 +104,4 @@ def tts(
         quiet=quiet,
         progress=not no_progress,
     )
-    try:
-        code = run(request, started)
-    except NothingToDo as error:
-        print(f"nothing to do: {error}", file=sys.stderr)
-        code = NOTHING_TO_DO
-    raise typer.Exit(code)
+    raise typer.Exit(exit_code(lambda: run(request, started)))

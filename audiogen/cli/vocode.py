@@ -21,18 +21,8 @@ def vocode(
             "recording, copied through the vocoder's own front end.",
         ),
     ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="File for a single input; - is WAV on standard output.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    out_dir: Annotated[
-        Path | None, typer.Option(help="Folder for files named as the inputs.", rich_help_panel=OUTPUT)
-    ] = None,
+    output: Annotated[str | None, options.output("input")] = None,
+    out_dir: Annotated[Path | None, options.out_dir("as the inputs")] = None,
     format: Annotated[
         str | None,
         typer.Option(help="wav, flac, mp3 or ogg; default: by the file's name.", rich_help_panel=OUTPUT),
@@ -49,9 +39,7 @@ def vocode(
     ] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
-    fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first bad input.", rich_help_panel=MACHINE)
-    ] = False,
+    fail_fast: Annotated[bool, options.fail_fast("input")] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Errors only.", rich_help_panel=MACHINE)
     ] = False,
@@ -74,6 +62,7 @@ def vocode(
         output=output,
         out_dir=out_dir,
         format=format,
+        skip_existing=False,
         report=report,
         model=model,
         stream=stream,

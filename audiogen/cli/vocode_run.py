@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,35 +15,26 @@ from rich.console import Console
 from torch import Tensor
 
 from audiogen import hub
-from audiogen.audio import Audio, audio_format, read_audio
-from audiogen.cli import INTERRUPTED, OK, SOME_FAILED, USAGE, close_stdout
-from audiogen.cli.jobs import STDOUT, Job, UsageError, place
-from audiogen.cli.output import Sink, attempt, check_folder, open_sink
-from audiogen.cli.run import progress_bar
+from audiogen.audio import read_audio
+from audiogen.cli import batch
+from audiogen.cli.batch import BatchRequest, Outcome, Words
+from audiogen.cli.jobs import Job, UsageError
+from audiogen.cli.output import attempt
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
 from audiogen.spectral import MelSpec, mel_chunks
 from audiogen.speech import SpeechItem
 
 MELS = ".npy"
 CHUNK_FRAMES = 256
+WORDS = Words("decoding", "inputs")
 
 
 @dataclass(frozen=True)
-class VocodeRequest:
+class VocodeRequest(BatchRequest):
     """The options of `audiogen vocode`, as its help describes them."""
 
     inputs: Sequence[Path]
-    output: str | None
-    out_dir: Path | None
-    format: str | None
-    report: Path | None
-    model: str
     stream: bool
-    device: str
-    threads: int | None
-    fail_fast: bool
-    quiet: bool
-    progress: bool
 
 
 def run(request: VocodeRequest, started: float) -> int:
@@ -68,36 +58,19 @@ def run(request: VocodeRequest, started: float) -> int:
             "load_seconds": time.perf_counter() - started,
         }
     )
-    try:
-        code = VocodeSession(request, vocoder, report).decode_all(jobs)
-    except BrokenPipeError:  # the reader of standard output has heard enough
-        close_stdout()
-        code = OK
-    if request.report is not None:
-        report.save(request.report)
-    if not request.quiet and any(item.error is None for item in report.items):
-        report.print_table()
-    return code
+    session = VocodeSession(request, vocoder, report, batch.stderr_console())
+    return batch.finish(request, report, lambda: session.decode_all(jobs))
 
 
 def plan(request: VocodeRequest) -> list[Job]:
     """The inputs and the places of their audio, after all checks that need no model. Raises ValueError."""
     jobs = [Job(SpeechItem(path.stem, str(path))) for path in request.inputs]
-    if request.format is not None:
-        audio_format("--format", request.format)
-    jobs = place(jobs, request.output, request.out_dir, f".{(request.format or 'wav').lower()}")
-    if request.output == STDOUT and (request.format or "wav").lower() != "wav":
-        raise UsageError(f"standard output takes WAV only, not {request.format}; give a file name")
-    if request.output not in (None, STDOUT):
-        audio_format(str(request.output), request.format)
+    jobs = batch.place_named(request, jobs)
+    batch.check_output(request)
     for job in jobs:
         if job.out is not None and job.out.resolve() == Path(job.item.text).resolve():
             raise UsageError(f"{job.out} is the input itself; choose another place for the audio")
-    folders = {job.out.parent for job in jobs if job.out is not None}
-    if request.report is not None:
-        folders.add(request.report.parent)
-    for folder in folders:
-        check_folder(folder)
+    batch.check_folders(request, jobs)
     return jobs
 
 
@@ -108,36 +81,17 @@ class VocodeSession:
     request: VocodeRequest
     vocoder: Any
     report: Report
+    console: Console
 
     def decode_all(self, jobs: Sequence[Job]) -> int:
         """Decode and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-        loaded, code = time.perf_counter(), OK
-        shown = self.request.progress and not self.request.quiet
-        with progress_bar(console, shown=shown) as progress:
-            task = progress.add_task("decoding", total=len(jobs))
-            try:
-                for number, job in enumerate(jobs):
-                    item, error = self._deliver(job)
-                    item.warm = number > 0
-                    self.report.items.append(item)
-                    progress.advance(task)
-                    if error is None:
-                        self.report.finished_after(time.perf_counter() - loaded)
-                        continue
-                    console.print(f"error: {item.id}: {item.error}")
-                    told = isinstance(error, (ValueError, OSError))
-                    code = USAGE if len(jobs) == 1 and told else SOME_FAILED
-                    if self.request.fail_fast:
-                        break
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-        failed = [item.id for item in self.report.items if item.error is not None]
-        if failed and len(jobs) > 1:
-            console.print(f"{len(failed)} of {len(jobs)} inputs failed: {', '.join(failed)}")
+        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
+        request, report, console = self.request, self.report, self.console
+        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
+        batch.tell_failed(report, len(jobs), console, WORDS)
         return code
 
-    def _deliver(self, job: Job) -> tuple[ItemReport, Exception | None]:
+    def _deliver(self, job: Job) -> Outcome:
         """Write the audio of one job -> its cost, and its error unless it is a closed pipe."""
         item, timer = ItemReport(job.item.id), StageTimer(_device(self.vocoder))
         failure = attempt(item, lambda: self._write(job, item, timer))
@@ -147,21 +101,10 @@ class VocodeSession:
     @torch.inference_mode()
     def _write(self, job: Job, item: ItemReport, timer: StageTimer) -> None:
         """Read, decode and write piece by piece, or all at once without --stream."""
-        spec = self.vocoder.mel_spec
-        sink: Sink | None = None
-        samples = 0
-        with ExitStack() as stack:
-            for wav in self._decoded(Path(job.item.text), timer):
-                with timer.stage("io"):
-                    if sink is None:
-                        audio = Audio(wav, spec.sample_rate)
-                        sink = open_sink(job, audio, not self.request.stream, self.request.format)
-                        stack.enter_context(sink)
-                    sink.write(wav)
-                samples += wav.shape[-1]
-                item.audio_seconds = samples / spec.sample_rate
-            with timer.stage("io"):
-                stack.close()
+        rate = self.vocoder.mel_spec.sample_rate
+        blocks = self._decoded(Path(job.item.text), timer)
+        whole = not self.request.stream
+        batch.write_blocks(job, blocks, rate, self.request.format, item, timer, is_all=whole)
 
     def _decoded(self, path: Path, timer: StageTimer) -> Iterator[Tensor]:
         """The audio (1, T) of a file in pieces of at least a sample; one piece without --stream."""
