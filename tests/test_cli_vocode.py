@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,17 @@ def test_many_inputs_go_to_a_folder_and_a_bad_one_does_not_end_the_run(capsys):
     assert report["context"]["model_sha256"] == hub.sha256("h.safetensors")
     assert vocode(*words, "--fail-fast") == SOME_FAILED
     assert "1 of 3 inputs failed" in capsys.readouterr().err
+
+
+def test_an_input_whose_name_makes_no_file_name_fails_alone(capfdbinary):
+    mel_file("a.npy")
+    shutil.copy("a.npy", "b\\c.npy")
+    words = ["a.npy", "b\\c.npy", "--out-dir", "out", "--model", "h.safetensors"]
+    assert vocode(*words) == SOME_FAILED
+    captured = capfdbinary.readouterr()
+    assert captured.out == b""
+    assert b"1 of 2 inputs failed: b\\c" in captured.err
+    assert [path.name for path in Path("out").iterdir()] == ["a.wav"]
 
 
 def test_standard_output_has_the_audio_and_nothing_else(capfdbinary):

@@ -217,11 +217,6 @@ def tell_outcome(report: Report, wanted: int, code: int, console: Console, words
     if code == INTERRUPTED:
         done = sum(item.error is None for item in report.items)
         console.print(f"interrupted: {done} of {wanted} {words.things} are finished and kept")
-    tell_failed(report, wanted, console, words)
-
-
-def tell_failed(report: Report, wanted: int, console: Console, words: Words) -> None:
-    """Which of many jobs have failed."""
     failed = [item.id for item in report.items if item.error is not None]
     if failed and wanted > 1:
         console.print(f"{len(failed)} of {wanted} {words.things} failed: {', '.join(failed)}")

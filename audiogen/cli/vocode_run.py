@@ -88,7 +88,7 @@ class VocodeSession:
         outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
         request, report, console = self.request, self.report, self.console
         code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
-        batch.tell_failed(report, len(jobs), console, WORDS)
+        batch.tell_outcome(report, len(jobs), code, console, WORDS)
         return code
 
     def _deliver(self, job: Job) -> Outcome:
@@ -101,6 +101,8 @@ class VocodeSession:
     @torch.inference_mode()
     def _write(self, job: Job, item: ItemReport, timer: StageTimer) -> None:
         """Read, decode and write piece by piece, or all at once without --stream."""
+        if job.error is not None:
+            raise job.error
         rate = self.vocoder.mel_spec.sample_rate
         blocks = self._decoded(Path(job.item.text), timer)
         whole = not self.request.stream
