@@ -7,7 +7,7 @@ PyTorch, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -18,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+MOST = 24  # rows of products that are made here: of more, libraries make the better use of a core
 _FUSED: ContextVar[bool] = ContextVar("fused", default=False)
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @contextmanager
@@ -46,8 +49,46 @@ def takes_loops(x: Tensor) -> bool:
     return wanted and not torch.is_grad_enabled() and _loops() is not None
 
 
-def _array(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """What a loop sees of a float32 tensor."""
+def takes_products(x: Tensor, rows: int) -> bool:
+    """Whether layers with products run as loops on x: so few rows that libraries waste time on preparations."""
+    return 0 < rows <= MOST and takes_loops(x)
+
+
+class Arrays:
+    """What loops see of modules' parameters: looked at once, and again when these have moved.
+
+    What changes in place is seen as it is. A copy of the module that has this looks at its own parameters.
+    """
+
+    def __init__(self) -> None:
+        self._places: list[int] = []
+        self._arrays: list[tuple[Array, ...]] = []
+
+    def __call__(self, *modules: nn.Module) -> list[tuple[Array, ...]]:
+        """The arrays of each in the order of their making."""
+        found = [list(_parameters(module)) for module in modules]
+        places = [x.data_ptr() for parameters in found for x in parameters]
+        if places != self._places:
+            self._arrays = [tuple(_array(x) for x in parameters) for parameters in found]
+            self._places = places
+        return self._arrays
+
+    def __reduce__(self) -> tuple[type[Arrays], tuple[()]]:
+        return Arrays, ()
+
+
+def _parameters(module: nn.Module) -> Iterator[Tensor]:
+    """Those of `module.parameters()`, in a tenth of the time, without a look for those that come twice."""
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            yield parameter
+    for child in module._modules.values():
+        if child is not None:
+            yield from _parameters(child)
+
+
+def _array(x: Tensor) -> Array:
+    """What a loop sees of a tensor."""
     return (x.detach() if x.requires_grad else x).contiguous().numpy()
 
 
@@ -110,3 +151,52 @@ def depthwise_norm(seen: Tensor, taps: Tensor, bias: Tensor, dilation: int, norm
     scale, shift, epsilon = _array(norm.weight), _array(norm.bias), np.float32(norm.eps)
     _loops().depthwise_norm(*arrays, dilation, scale, shift, epsilon, out.numpy())
     return out
+
+
+def stack(
+    seen: Tensor, states: Sequence[Tensor], epsilon: float, arrays: Sequence[tuple[Array, ...]]
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """A causal `Vocos` up to its head on few frames, past PyTorch.
+
+    seen (B, M, n + K - 1): padded mels. states (B, C, R): of the blocks. epsilon: of the norms. arrays: of stem,
+    its norm, blocks, norm before the head, head. Returns states and the outputs (B, n, O).
+    """
+    loops, epsilon_ = _loops(), np.float32(epsilon)
+    stem, stem_norm, *blocks, head_norm, head = arrays
+    batch, count = len(seen), seen.shape[2] - stem[0].shape[2] + 1
+    x = np.empty((batch, count, len(stem[1])), np.float32)
+    rows = x.reshape(batch * count, -1)
+    loops.convolve(_array(seen.mT), *stem, x)
+    loops.normalise_rows(rows, *stem_norm, epsilon_)
+    after = []
+    for state, (gain, taps, *others) in zip(states, blocks, strict=True):
+        before = _array(state.mT)
+        after.append(np.empty_like(before))
+        loops.convnext(x, before, after[-1], epsilon_, gain, taps[:, 0], *others)
+    loops.normalise_rows(rows, *head_norm, epsilon_)
+    out = np.empty((batch, count, len(head[1])), np.float32)
+    loops.linear(rows, *head, out.reshape(batch * count, -1))
+    return tuple(torch.from_numpy(state).mT for state in after), torch.from_numpy(out)
+
+
+def track(
+    mel: Tensor, states: Sequence[Tensor], lowest: float, near: int, arrays: Sequence[tuple[Array, ...]]
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """A causal `F0Tracker` on few frames (B, n_mels, n), float64, past PyTorch.
+
+    states (B, C, R) and arrays: of its convolutions; then those of its head. Returns states, scores
+    (B, n, classes), F0 (B, n): the mean of the classes within `near` of the best, half semitones from `lowest`.
+    """
+    loops = _loops()
+    *layers, head = arrays
+    batch, _, count = mel.shape
+    x, after = _array(mel.mT), []
+    for k, (state, (weight, bias)) in enumerate(zip(states, layers, strict=True)):
+        before, out = _array(state.mT), np.empty((batch, count, len(bias)))
+        after.append(np.empty_like(before))
+        loops.tracker_layer(x, before, after[-1], weight, bias, k > 0, out)
+        x = out
+    scores, f0 = np.empty((batch, count, len(head[1]))), np.empty((batch, count))
+    loops.linear(x.reshape(batch * count, -1), *head, scores.reshape(batch * count, -1))
+    loops.frequency(scores.reshape(batch * count, -1), lowest, near, f0.reshape(-1))
+    return tuple(torch.from_numpy(state).mT for state in after), *map(torch.from_numpy, (scores, f0))

@@ -130,6 +130,22 @@ def project(before, consistent, magnitude, ahead, out):
 
 
 @compiled
+def normalise(y, scale, shift, epsilon, out):
+    """Layer norm of one frame y (C,) -> out (C,), which may be y."""
+    channels = y.shape[0]
+    total = f32(0)
+    for c in range(channels):
+        total += y[c]
+    mean = total / f32(channels)
+    square = f32(0)
+    for c in range(channels):
+        square += (y[c] - mean) * (y[c] - mean)
+    inverse = f32(1 / math.sqrt(square / f32(channels) + epsilon))
+    for c in range(channels):
+        out[c] = (y[c] - mean) * inverse * scale[c] + shift[c]
+
+
+@compiled
 def depthwise_norm(seen, taps, bias, dilation, scale, shift, epsilon, out):
     """Inputs (B, n + span, C), taps (C, K) -> depthwise convolution, normalised over C: out (B, n, C)."""
     channels = seen.shape[2]
@@ -143,13 +159,139 @@ def depthwise_norm(seen, taps, bias, dilation, scale, shift, epsilon, out):
                 row = seen[b, n + k * dilation]
                 for c in range(channels):
                     y[c] += row[c] * taps[k, c]
-            total = f32(0)
+            normalise(y, scale, shift, epsilon, out[b, n])
+
+
+@compiled
+def linear(x, weight, bias, out):
+    """x (n, K), weight (H, K), bias (H,) -> out (n, H).
+
+    Eight sums at a time stay in registers, and a pair of rows of the weights near while all of x goes by:
+    for few rows that is quicker than libraries, which rearrange the weights first. Sums at the edges are
+    made more than once.
+    """
+    rows, columns = out.shape
+    zero = out.dtype.type(0)
+    for j in range(0, columns, 2):
+        k = min(j + 1, columns - 1)
+        v, w = weight[j], weight[k]
+        for a in range(0, rows, 4):
+            b, c, d = min(a + 1, rows - 1), min(a + 2, rows - 1), min(a + 3, rows - 1)
+            xa, xb, xc, xd = x[a], x[b], x[c], x[d]
+            av = bv = cv = dv = aw = bw = cw = dw = zero
+            for i in range(x.shape[1]):
+                av += xa[i] * v[i]
+                aw += xa[i] * w[i]
+                bv += xb[i] * v[i]
+                bw += xb[i] * w[i]
+                cv += xc[i] * v[i]
+                cw += xc[i] * w[i]
+                dv += xd[i] * v[i]
+                dw += xd[i] * w[i]
+            out[a, j], out[b, j], out[c, j], out[d, j] = av + bias[j], bv + bias[j], cv + bias[j], dv + bias[j]
+            out[a, k], out[b, k], out[c, k], out[d, k] = aw + bias[k], bw + bias[k], cw + bias[k], dw + bias[k]
+
+
+@compiled
+def gelu(x):
+    """x (n, H) -> x Phi(x) in place, Phi to 2e-7: formula 7.1.26 of Abramowitz and Stegun (1964)."""
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            value = x[n, i]
+            z = abs(value) * f32(0.7071067812)
+            t = f32(1) / (f32(1) + f32(0.3275911) * z)
+            p = f32(1.061405429) * t - f32(1.453152027)
+            p = p * t + f32(1.421413741)
+            p = p * t - f32(0.284496736)
+            p = p * t + f32(0.254829592)
+            tail = f32(0.5) * p * t * exp(-z * z)
+            x[n, i] = value * (f32(1) - tail if value > f32(0) else tail)
+
+
+@compiled
+def convolve(seen, weight, bias, out):
+    """Inputs (B, n + K - 1, C), weight (O, C, K) -> convolution over time: out (B, n, O)."""
+    batch, count, outputs = out.shape
+    channels, taps = weight.shape[1:]
+    windows = np.empty((batch * count, channels * taps), seen.dtype)
+    for b in range(batch):
+        for n in range(count):
+            for k in range(taps):
+                for c in range(channels):
+                    windows[b * count + n, c * taps + k] = seen[b, n + k, c]
+    rows = out.reshape(batch * count, outputs)
+    linear(windows, weight.reshape(outputs, channels * taps), bias, rows)
+
+
+@compiled
+def join(state, x, seen, after):
+    """State (B, R, C) and x (B, n, C), one after the other: seen (B, R + n, C); its end: after (B, R, C)."""
+    kept, count = state.shape[1], x.shape[1]
+    for b in range(x.shape[0]):
+        for n in range(kept + count):
+            for c in range(x.shape[2]):
+                seen[b, n, c] = state[b, n, c] if n < kept else x[b, n - kept, c]
+        for n in range(kept):
+            for c in range(x.shape[2]):
+                after[b, n, c] = seen[b, count + n, c]
+
+
+@compiled
+def normalise_rows(x, scale, shift, epsilon):
+    """Layer norm of x (n, C) over C, in place."""
+    for n in range(x.shape[0]):
+        normalise(x[n], scale, shift, epsilon, x[n])
+
+
+@compiled
+def convnext(x, state, after, epsilon, gain, taps, bias, scale, shift, expand, expand_bias, contract, contract_bias):
+    """x (B, n, C), state (B, K - 1, C) -> in place the outputs of a causal block; after (B, K - 1, C).
+
+    taps (K, C), expand (H, C), contract (C, H), the others vectors.
+    """
+    batch, count, channels = x.shape
+    seen = np.empty((batch, state.shape[1] + count, channels), f32)
+    join(state, x, seen, after)
+    y = np.empty((batch, count, channels), f32)
+    depthwise_norm(seen, taps, bias, 1, scale, shift, epsilon, y)
+    rows, hidden = y.reshape(batch * count, channels), np.empty((batch * count, expand.shape[0]), f32)
+    linear(rows, expand, expand_bias, hidden)
+    gelu(hidden)
+    linear(hidden, contract, contract_bias, rows)
+    for b in range(batch):
+        for n in range(count):
             for c in range(channels):
-                total += y[c]
-            mean = total / f32(channels)
-            square = f32(0)
-            for c in range(channels):
-                square += (y[c] - mean) * (y[c] - mean)
-            inverse = f32(1 / math.sqrt(square / f32(channels) + epsilon))
-            for c in range(channels):
-                out[b, n, c] = (y[c] - mean) * inverse * scale[c] + shift[c]
+                x[b, n, c] += gain[c] * y[b, n, c]
+
+
+@compiled
+def tracker_layer(x, state, after, weight, bias, residual, out):
+    """x (B, n, C), state (B, K - 1, C) -> gelu of x, if residual, and its causal convolution: out (B, n, O).
+
+    after (B, K - 1, C). In float64, exactly.
+    """
+    seen = np.empty((x.shape[0], state.shape[1] + x.shape[1], x.shape[2]))
+    join(state, x, seen, after)
+    convolve(seen, weight, bias, out)
+    for b in range(out.shape[0]):
+        for n in range(out.shape[1]):
+            for c in range(out.shape[2]):
+                y = out[b, n, c] + (x[b, n, c] if residual else 0.0)
+                out[b, n, c] = 0.5 * y * (1.0 + math.erf(0.7071067811865476 * y))
+
+
+@compiled
+def frequency(scores, lowest, near, f0):
+    """Scores (n, classes) of half semitones from `lowest` on -> f0 (n,), the mean within `near` of the best."""
+    classes = scores.shape[1]
+    for n in range(scores.shape[0]):
+        best = 0
+        for k in range(classes):
+            if scores[n, k] > scores[n, best]:
+                best = k
+        total = mean = 0.0
+        for k in range(max(0, best - near), min(classes, best + near + 1)):
+            weight = math.exp(scores[n, k] - scores[n, best])
+            total += weight
+            mean += weight * k
+        f0[n] = lowest * 2.0 ** (mean / total / 24.0)

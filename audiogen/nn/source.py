@@ -37,6 +37,7 @@ class F0Tracker(nn.Module):
         self.stem = StreamConv1d(n_mels, channels, 5, causal=causal)
         self.layers = nn.ModuleList(StreamConv1d(channels, channels, 5, causal=causal) for _ in range(layers))
         self.head = nn.Linear(channels, self.CLASSES)
+        self._arrays = cpu.Arrays()
         self.double()
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -58,6 +59,16 @@ class F0Tracker(nn.Module):
             states.append(after)
             x = here + y
         return tuple(states), self.head(F.gelu(x).transpose(1, 2))
+
+    def follow(
+        self, state: Sequence[Tensor], mel: Tensor, last: bool = False
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """`stream` and `frequency` in one: state, scores (B, m, CLASSES), F0 in Hz (B, m) without gradient."""
+        layers = (self.stem, *self.layers)
+        if self.stem.lookahead or not cpu.takes_products(mel, mel.shape[0] * mel.shape[2]):
+            after, scores = self.stream(state, mel, last)
+            return after, scores, self.frequency(scores).detach()
+        return cpu.track(mel.double(), state, self.LOWEST_HZ, self.NEAR, self._arrays(*layers, self.head))
 
     def _convolutions(self) -> list[StreamConv1d]:
         return [layer for layer in self.layers if isinstance(layer, StreamConv1d)]
@@ -158,8 +169,8 @@ class Source(nn.Module):
 
     def track(self, state: SourceState, mel: Tensor, last: bool = False) -> tuple[SourceState, Tensor]:
         """The next mel frames (B, n_mels, n) -> state with their F0 queued, scores of the tracker."""
-        tracker, scores = self.tracker.stream(state.tracker, mel, last)
-        f0 = torch.cat((state.f0, self.tracker.frequency(scores).detach()), dim=1)
+        tracker, scores, f0 = self.tracker.follow(state.tracker, mel, last)
+        f0 = torch.cat((state.f0, f0), dim=1)
         return state._replace(tracker=tracker, f0=f0), scores
 
     def phases(self, state: SourceState, log_noise: Tensor) -> tuple[SourceState, Tensor]:

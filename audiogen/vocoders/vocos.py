@@ -88,6 +88,7 @@ class Vocos(nn.Module):
             PhaseRefinement(window, hop, center=center) for _ in range(refinements)
         )
         self.istft = InverseStft(window, hop, center=center)
+        self._arrays = cpu.Arrays()
 
     @property
     def lookahead(self) -> int:
@@ -173,13 +174,20 @@ class Vocos(nn.Module):
 
     def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """States of stem and blocks, and the head's output (B, m, outputs), float32."""
+        if self.stem.lookahead == 0 and self.blocks and cpu.takes_products(mel, len(mel) * mel.shape[-1]):
+            seen, stem, _ = self.stem.gather(state.stem, mel, last)
+            arrays = self._arrays(self.stem, self.stem_norm, *self.blocks, self.head_norm, self.head)
+            return stem, *cpu.stack(seen, state.blocks, self.head_norm.eps, arrays)
         stem, x, _ = self.stem.stream(state.stem, mel, last)
         x = self.stem_norm(x.transpose(1, 2)).transpose(1, 2)
         states = []
         for block, before in zip(self._blocks(), state.blocks, strict=True):
             after, x = block.stream(before, x, last)
             states.append(after)
-        return stem, tuple(states), self.head(self.head_norm(x.transpose(1, 2))).float()
+        x = self.head_norm(x.transpose(1, 2))
+        if cpu.takes_products(x, x.shape[0] * x.shape[1]):
+            return stem, tuple(states), cpu.linear(x, self._arrays(self.head.weight, self.head.bias))
+        return stem, tuple(states), self.head(x).float()
 
     def _refine(
         self, state: VocosState, spectrum: Tensor, magnitude: Tensor, last: bool
