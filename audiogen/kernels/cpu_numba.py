@@ -74,6 +74,20 @@ def pulses(cycles, f0, slopes, window, sample_rate, out):
 
 
 @compiled
+def advance(cycles, before, f0, period, out, slopes):
+    """Cycles, F0 before (B,), f0 (B, n), float64 -> cycles at the frames `out` (B, n), their slopes (B, n)."""
+    for b in range(f0.shape[0]):
+        cycle, last = cycles[b], before[b]
+        for n in range(f0.shape[1]):
+            frequency = f0[b, n]
+            cycle = (cycle + 0.5 * (last + frequency) * period) % 1.0
+            change = min(max(frequency - last, -0.1 * frequency), 0.1 * frequency)
+            slopes[b, n] = change / period if last > 0.0 else 0.0
+            out[b, n] = cycle
+            last = frequency
+
+
+@compiled
 def voice(head, pulses, noise, log_max, loudest, magnitude, out):
     """Log-magnitudes, phases, log-noise (n, 3 F), spectra (n, 2 F) -> magnitude (n, F), spectrum (n, 2 F)."""
     bins = magnitude.shape[1]

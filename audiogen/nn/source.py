@@ -37,7 +37,7 @@ class F0Tracker(nn.Module):
         self.stem = StreamConv1d(n_mels, channels, 5, causal=causal)
         self.layers = nn.ModuleList(StreamConv1d(channels, channels, 5, causal=causal) for _ in range(layers))
         self.head = nn.Linear(channels, self.CLASSES)
-        self._arrays = cpu.Arrays()
+        self._arrays: list[tuple[cpu.Array, ...]] | None = None
         self.double()
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -46,6 +46,7 @@ class F0Tracker(nn.Module):
 
     def init_state(self, batch: int) -> tuple[Tensor, ...]:
         """The zeros before the first frame, for each convolution."""
+        self._arrays = None
         return (self.stem.init_state(batch), *(layer.init_state(batch) for layer in self._convolutions()))
 
     def stream(
@@ -64,11 +65,12 @@ class F0Tracker(nn.Module):
         self, state: Sequence[Tensor], mel: Tensor, last: bool = False
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """`stream` and `frequency` in one: state, scores (B, m, CLASSES), F0 in Hz (B, m) without gradient."""
-        layers = (self.stem, *self.layers)
         if self.stem.lookahead or not cpu.takes_products(mel, mel.shape[0] * mel.shape[2]):
             after, scores = self.stream(state, mel, last)
             return after, scores, self.frequency(scores).detach()
-        return cpu.track(mel.double(), state, self.LOWEST_HZ, self.NEAR, self._arrays(*layers, self.head))
+        if self._arrays is None:
+            self._arrays = cpu.arrays(self.stem, *self.layers, self.head)
+        return cpu.track(mel, state, self.LOWEST_HZ, self.NEAR, self._arrays)
 
     def _convolutions(self) -> list[StreamConv1d]:
         return [layer for layer in self.layers if isinstance(layer, StreamConv1d)]
@@ -170,7 +172,7 @@ class Source(nn.Module):
     def track(self, state: SourceState, mel: Tensor, last: bool = False) -> tuple[SourceState, Tensor]:
         """The next mel frames (B, n_mels, n) -> state with their F0 queued, scores of the tracker."""
         tracker, scores, f0 = self.tracker.follow(state.tracker, mel, last)
-        f0 = torch.cat((state.f0, f0), dim=1)
+        f0 = torch.cat((state.f0, f0), dim=1) if state.f0.shape[1] else f0
         return state._replace(tracker=tracker, f0=f0), scores
 
     def phases(self, state: SourceState, log_noise: Tensor) -> tuple[SourceState, Tensor]:
@@ -194,8 +196,12 @@ class Source(nn.Module):
 
     def _next(self, state: SourceState, count: int) -> tuple[SourceState, Tensor, Tensor, Tensor, Tensor]:
         """The next frames: state, cycles, F0 and slopes (B, count), the noise's spectrum (count, F)."""
-        f0 = state.f0[:, :count]
-        phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
+        f0, period = state.f0[:, :count], self.hop_length / self.sample_rate
+        if f0.dtype == torch.float64 and cpu.takes_loops(self.window):
+            cycles, slopes = cpu.advance(*state.phase, f0, period)
+            phase = PhaseState(cycles[:, -1], f0[:, -1])
+        else:
+            phase, cycles, slopes = advance(state.phase, f0, period)
         start = state.position % len(self.noise)
         noise = self.noise[start : start + count]
         if len(noise) < count:
