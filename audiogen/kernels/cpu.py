@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-MOST = 24  # rows of products that are made here: of more, libraries make the better use of a core
+MOST = 64  # frames in a batch: of more, libraries make good use of several cores
 _FUSED: ContextVar[bool] = ContextVar("fused", default=False)
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -50,7 +50,7 @@ def takes_loops(x: Tensor) -> bool:
 
 
 def takes_products(x: Tensor, rows: int) -> bool:
-    """Whether layers with products run as loops on x: so few rows that libraries waste time on preparations."""
+    """Whether layers with products run here too: with so few rows libraries spend time on preparations."""
     return 0 < rows <= MOST and takes_loops(x)
 
 
@@ -62,9 +62,14 @@ def arrays(*modules: nn.Module) -> list[tuple[Array, ...]]:
     return [tuple(_array(x) for x in module.parameters()) for module in modules]
 
 
+def _view(x: Tensor) -> Array:
+    """A tensor of the CPU as NumPy sees it."""
+    return (x.detach() if x.requires_grad else x).numpy()
+
+
 def _array(x: Tensor) -> Array:
     """What a loop sees of a tensor."""
-    return (x.detach() if x.requires_grad else x).contiguous().numpy()
+    return _view(x.contiguous())
 
 
 def _parts(x: Tensor) -> Array:
@@ -140,29 +145,30 @@ def depthwise_norm(seen: Tensor, taps: Tensor, bias: Tensor, dilation: int, norm
 
 
 def stack(
-    seen: Tensor, states: Sequence[Tensor], epsilon: float, weights: Sequence[tuple[Array, ...]]
-) -> tuple[tuple[Tensor, ...], Tensor]:
-    """A causal `Vocos` up to its head on few frames, past PyTorch.
+    stem: Tensor, states: Sequence[Tensor], mel: Tensor, epsilon: float, weights: Sequence[tuple[Array, ...]]
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """A causal `Vocos` up to its head on few frames (B, M, n), past PyTorch.
 
-    seen (B, M, n + K - 1): padded mels. states (B, C, R): of the blocks. epsilon: of the norms. weights: of stem,
-    its norm, blocks, norm before the head, head. Returns states and the outputs (B, n, O).
+    stem (B, M, R), states (B, C, R): of the first convolution and of the blocks. epsilon: of the norms.
+    weights: of stem, its norm, blocks, norm before the head, head. Returns the states, outputs (B, n, O).
     """
-    loops, epsilon_ = _loops(), np.float32(epsilon)
-    stem, stem_norm, *blocks, head_norm, head = weights
-    batch, count = len(seen), seen.shape[2] - stem[0].shape[2] + 1
-    x = np.empty((batch, count, len(stem[1])), np.float32)
-    rows = _rows(x)
-    loops.convolve(_array(seen.mT), *stem, x)
-    loops.normalise_rows(rows, *stem_norm, epsilon_)
+    loops, small = _loops(), np.float32(epsilon)
+    first, first_norm, *blocks, head_norm, head = weights
+    batch, _, count = mel.shape
+    seen = np.concatenate((_view(stem.mT), _view(mel.mT)), axis=1)
+    x = np.empty((batch, count, len(first[1])), np.float32)
+    loops.convolve(seen, *first, x)
+    loops.normalise_rows(_rows(x), *first_norm, small)
     after = []
     for state, (gain, taps, *others) in zip(states, blocks, strict=True):
         before = _array(state.mT)
         after.append(np.empty_like(before))
-        loops.convnext(x, before, after[-1], epsilon_, gain, taps[:, 0], *others)
-    loops.normalise_rows(rows, *head_norm, epsilon_)
+        loops.convnext(x, before, after[-1], small, gain, taps[:, 0], *others)
+    loops.normalise_rows(_rows(x), *head_norm, small)
     out = np.empty((batch, count, len(head[1])), np.float32)
-    loops.linear(rows, *head, _rows(out))
-    return tuple(torch.from_numpy(state).mT for state in after), torch.from_numpy(out)
+    loops.linear(_rows(x), *head, _rows(out))
+    states = tuple(torch.from_numpy(state).mT for state in after)
+    return torch.from_numpy(seen[:, count:]).mT, states, torch.from_numpy(out)
 
 
 def track(
@@ -171,7 +177,8 @@ def track(
     """A causal `F0Tracker`, float64, on few frames (B, n_mels, n), past PyTorch.
 
     states (B, C, R) and weights: of its convolutions; then those of its head. Returns states, scores
-    (B, n, classes), F0 (B, n): the mean of the classes within `near` of the best, half semitones from `lowest`.
+    (B, n, classes), F0 (B, n): the mean of the classes within `near` of the best, half semitones from
+    `lowest` on.
     """
     loops = _loops()
     *layers, head = weights
@@ -185,4 +192,5 @@ def track(
     scores, f0 = np.empty((batch, count, len(head[1]))), np.empty((batch, count))
     loops.linear(_rows(x), *head, _rows(scores))
     loops.frequency(_rows(scores), lowest, near, f0.reshape(-1))
-    return tuple(torch.from_numpy(state).mT for state in after), *map(torch.from_numpy, (scores, f0))
+    states = tuple(torch.from_numpy(state).mT for state in after)
+    return states, torch.from_numpy(scores), torch.from_numpy(f0)

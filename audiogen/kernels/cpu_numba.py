@@ -6,11 +6,11 @@ Arrays are float32 and contiguous; complex numbers lie as real and imaginary par
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 f32 = np.float32
@@ -75,7 +75,7 @@ def pulses(cycles, f0, slopes, window, sample_rate, out):
 
 @compiled
 def advance(cycles, before, f0, period, out, slopes):
-    """Cycles, F0 before (B,), f0 (B, n), float64 -> cycles at the frames `out` (B, n), their slopes (B, n)."""
+    """Cycles, F0 before (B,), f0 (B, n), float64 -> cycles at the frames: out (B, n), slopes (B, n)."""
     for b in range(f0.shape[0]):
         cycle, last = cycles[b], before[b]
         for n in range(f0.shape[1]):
@@ -179,21 +179,23 @@ def depthwise_norm(seen, taps, bias, dilation, scale, shift, epsilon, out):
             normalise(y, scale, shift, epsilon, out[b, n])
 
 
-@intrinsic
-def prefetch(typing, array, place):
+def _prefetch(typing, array, place):
     """Have the cache line of array[place] fetched, of one dimension; beyond its end nothing happens."""
 
     def code(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
         pointer = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        # to read, into the second level, data
+        # to be read, into the second level, data
         builder.call(function, [pointer, number(0), number(2), number(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), code
+
+
+prefetch: Any = intrinsic(_prefetch)
 
 
 @compiled
@@ -201,8 +203,8 @@ def linear(x, weight, bias, out):
     """x (n, K), weight (H, K), bias (H,) -> out (n, H).
 
     Eight sums at a time stay in registers, and a pair of rows of the weights in the cache while all of x goes
-    by and the pair after the next is fetched: for few rows that is quicker than libraries, which rearrange the
-    weights first and wait for memory. Sums at the edges are made more than once.
+    by and the pair after the next is fetched: for few rows that is quicker than libraries, which rearrange
+    the weights first and wait for memory. Sums at the edges are made more than once.
     """
     rows, columns = out.shape
     size, flat, zero = x.shape[1], weight.reshape(-1), out.dtype.type(0)
@@ -226,8 +228,18 @@ def linear(x, weight, bias, out):
                 cw += xc[i] * w[i]
                 dv += xd[i] * v[i]
                 dw += xd[i] * w[i]
-            out[a, j], out[b, j], out[c, j], out[d, j] = av + bias[j], bv + bias[j], cv + bias[j], dv + bias[j]
-            out[a, k], out[b, k], out[c, k], out[d, k] = aw + bias[k], bw + bias[k], cw + bias[k], dw + bias[k]
+            out[a, j], out[b, j], out[c, j], out[d, j] = (
+                av + bias[j],
+                bv + bias[j],
+                cv + bias[j],
+                dv + bias[j],
+            )
+            out[a, k], out[b, k], out[c, k], out[d, k] = (
+                aw + bias[k],
+                bw + bias[k],
+                cw + bias[k],
+                dw + bias[k],
+            )
 
 
 @compiled
@@ -282,7 +294,9 @@ def normalise_rows(x, scale, shift, epsilon):
 
 
 @compiled
-def convnext(x, state, after, epsilon, gain, taps, bias, scale, shift, expand, expand_bias, contract, contract_bias):
+def convnext(
+    x, state, after, epsilon, gain, taps, bias, scale, shift, expand, expand_bias, contract, contract_bias
+):
     """x (B, n, C), state (B, K - 1, C) -> in place the outputs of a causal block; after (B, K - 1, C).
 
     taps (K, C), expand (H, C), contract (C, H), the others vectors.
@@ -320,7 +334,7 @@ def tracker_layer(x, state, after, weight, bias, residual, out):
 
 @compiled
 def frequency(scores, lowest, near, f0):
-    """Scores (n, classes) of half semitones from `lowest` on -> f0 (n,), the mean within `near` of the best."""
+    """Scores (n, classes) of half semitones from `lowest` on -> f0 (n,), a mean within `near` of the best."""
     classes = scores.shape[1]
     for n in range(scores.shape[0]):
         best = 0

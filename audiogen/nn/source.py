@@ -37,7 +37,7 @@ class F0Tracker(nn.Module):
         self.stem = StreamConv1d(n_mels, channels, 5, causal=causal)
         self.layers = nn.ModuleList(StreamConv1d(channels, channels, 5, causal=causal) for _ in range(layers))
         self.head = nn.Linear(channels, self.CLASSES)
-        self._arrays: list[tuple[cpu.Array, ...]] | None = None
+        self._weights: list[tuple[cpu.Array, ...]] | None = None
         self.double()
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class F0Tracker(nn.Module):
 
     def init_state(self, batch: int) -> tuple[Tensor, ...]:
         """The zeros before the first frame, for each convolution."""
-        self._arrays = None
+        self._weights = None  # they may have moved since the last stream began
         return (self.stem.init_state(batch), *(layer.init_state(batch) for layer in self._convolutions()))
 
     def stream(
@@ -64,13 +64,14 @@ class F0Tracker(nn.Module):
     def follow(
         self, state: Sequence[Tensor], mel: Tensor, last: bool = False
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """`stream` and `frequency` in one: state, scores (B, m, CLASSES), F0 in Hz (B, m) without gradient."""
+        """`stream` and `frequency` in one: state, scores (B, m, CLASSES), F0 (B, m) in Hz, no gradient."""
         if self.stem.lookahead or not cpu.takes_products(mel, mel.shape[0] * mel.shape[2]):
             after, scores = self.stream(state, mel, last)
             return after, scores, self.frequency(scores).detach()
-        if self._arrays is None:
-            self._arrays = cpu.arrays(self.stem, *self.layers, self.head)
-        return cpu.track(mel, state, self.LOWEST_HZ, self.NEAR, self._arrays)
+        weights = self._weights
+        if weights is None:
+            weights = self._weights = cpu.arrays(self.stem, *self.layers, self.head)
+        return cpu.track(mel, state, self.LOWEST_HZ, self.NEAR, weights)
 
     def _convolutions(self) -> list[StreamConv1d]:
         return [layer for layer in self.layers if isinstance(layer, StreamConv1d)]

@@ -88,7 +88,7 @@ class Vocos(nn.Module):
             PhaseRefinement(window, hop, center=center) for _ in range(refinements)
         )
         self.istft = InverseStft(window, hop, center=center)
-        self._arrays: list[tuple[cpu.Array, ...]] | None = None
+        self._weights: list[tuple[cpu.Array, ...]] | None = None
 
     @property
     def lookahead(self) -> int:
@@ -115,7 +115,7 @@ class Vocos(nn.Module):
 
     def init_state(self, batch: int) -> VocosState:
         """The start of `batch` streams."""
-        self._arrays = None
+        self._weights = None  # they may have moved since the last stream began
         return VocosState(
             self.stem.init_state(batch),
             tuple(block.init_state(batch) for block in self._blocks()),
@@ -178,22 +178,18 @@ class Vocos(nn.Module):
     def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """States of stem and blocks, and the head's output (B, m, outputs), float32."""
         if self.stem.lookahead == 0 and self.blocks and cpu.takes_products(mel, len(mel) * mel.shape[-1]):
-            if self._arrays is None:
-                self._arrays = cpu.arrays(
-                    self.stem, self.stem_norm, *self.blocks, self.head_norm, self.head
-                )
-            seen, stem, _ = self.stem.gather(state.stem, mel, last)
-            return stem, *cpu.stack(seen, state.blocks, self.head_norm.eps, self._arrays)
+            weights = self._weights
+            if weights is None:
+                weights = cpu.arrays(self.stem, self.stem_norm, *self.blocks, self.head_norm, self.head)
+                self._weights = weights
+            return cpu.stack(state.stem, state.blocks, mel, self.head_norm.eps, weights)
         stem, x, _ = self.stem.stream(state.stem, mel, last)
         x = self.stem_norm(x.transpose(1, 2)).transpose(1, 2)
         states = []
         for block, before in zip(self._blocks(), state.blocks, strict=True):
             after, x = block.stream(before, x, last)
             states.append(after)
-        x = self.head_norm(x.transpose(1, 2))
-        if cpu.takes_products(x, x.shape[0] * x.shape[1]):
-            return stem, tuple(states), cpu.linear(x, self._arrays(self.head.weight, self.head.bias))
-        return stem, tuple(states), self.head(x).float()
+        return stem, tuple(states), self.head(self.head_norm(x.transpose(1, 2))).float()
 
     def _refine(
         self, state: VocosState, spectrum: Tensor, magnitude: Tensor, last: bool
