@@ -157,18 +157,19 @@ def stack(
     batch, _, count = mel.shape
     seen = np.concatenate((_view(stem.mT), _view(mel.mT)), axis=1)
     x = np.empty((batch, count, len(first[1])), np.float32)
+    out = np.empty((batch, count, len(head[1])), np.float32)
+    before = [_array(state.mT) for state in states]
+    after = [np.empty_like(state) for state in before]
+    layers = [(gain, taps[:, 0], *others) for gain, taps, *others in blocks]
+    # weights pass through the caches, so that little else should be needed from here on
     loops.convolve(seen, *first, x)
     loops.normalise_rows(_rows(x), *first_norm, small)
-    after = []
-    for state, (gain, taps, *others) in zip(states, blocks, strict=True):
-        before = _array(state.mT)
-        after.append(np.empty_like(before))
-        loops.convnext(x, before, after[-1], small, gain, taps[:, 0], *others)
+    for past, present, layer in zip(before, after, layers, strict=True):
+        loops.convnext(x, past, present, small, *layer)
     loops.normalise_rows(_rows(x), *head_norm, small)
-    out = np.empty((batch, count, len(head[1])), np.float32)
     loops.linear(_rows(x), *head, _rows(out))
-    states = tuple(torch.from_numpy(state).mT for state in after)
-    return torch.from_numpy(seen[:, count:]).mT, states, torch.from_numpy(out)
+    kept = tuple(torch.from_numpy(state).mT for state in after)
+    return torch.from_numpy(seen[:, count:]).mT, kept, torch.from_numpy(out)
 
 
 def track(

@@ -53,7 +53,8 @@ class Vocos(nn.Module):
     refinements: iterations of Griffin-Lim at the end, which training sees; each costs look-ahead.
 
     fused: set it to let Numba compile the loops over frames (`audiogen.kernels.cpu`) for the CPU: a quarter
-    less time, once Numba is imported and, at the first use on a machine, has compiled them.
+    less time, for a causal stream in short chunks half of it, once Numba is imported and, at the first use on
+    a machine, has compiled them.
     """
 
     def __init__(
