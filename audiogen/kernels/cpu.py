@@ -7,7 +7,7 @@ PyTorch, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -18,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+MOST = 64  # frames in a batch: of more, libraries make good use of several cores
 _FUSED: ContextVar[bool] = ContextVar("fused", default=False)
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @contextmanager
@@ -46,22 +49,52 @@ def takes_loops(x: Tensor) -> bool:
     return wanted and not torch.is_grad_enabled() and _loops() is not None
 
 
-def _array(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """What a loop sees of a float32 tensor."""
-    return (x.detach() if x.requires_grad else x).contiguous().numpy()
+def takes_products(x: Tensor, rows: int) -> bool:
+    """Whether layers with products run here too: with so few rows libraries spend time on preparations."""
+    return 0 < rows <= MOST and takes_loops(x)
 
 
-def _parts(x: Tensor) -> Tensor:
-    """Complex (B, n, F) -> float (B n, 2 F)."""
-    return torch.view_as_real(x.contiguous()).view(-1, 2 * x.shape[-1])
+def arrays(*modules: nn.Module) -> list[tuple[Array, ...]]:
+    """What loops see of each module's parameters, in the order of their making.
+
+    It stays true while parameters change in place, not when they move or others take their places.
+    """
+    return [tuple(_array(x) for x in module.parameters()) for module in modules]
+
+
+def _view(x: Tensor) -> Array:
+    """A tensor of the CPU as NumPy sees it."""
+    return (x.detach() if x.requires_grad else x).numpy()
+
+
+def _array(x: Tensor) -> Array:
+    """What a loop sees of a tensor."""
+    return _view(x.contiguous())
+
+
+def _parts(x: Tensor) -> Array:
+    """Complex (B, n, F) -> real and imaginary parts side by side (B n, 2 F)."""
+    return _array(x).view(np.float32).reshape(-1, 2 * x.shape[-1])
+
+
+def _rows(x: Array) -> Array:
+    """All but the last dimension in one."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def advance(cycles: Tensor, before: Tensor, f0: Tensor, period_s: float) -> tuple[Tensor, Tensor]:
+    """Cycles and F0 before (B,), F0 (B, N), float64 -> cycles and slopes (B, N), as `nn.source.advance`."""
+    out, slopes = np.empty(f0.shape), np.empty(f0.shape)
+    _loops().advance(*(_array(value) for value in (cycles, before, f0)), period_s, out, slopes)
+    return torch.from_numpy(out), torch.from_numpy(slopes)
 
 
 def pulses(cycles: Tensor, f0: Tensor, slopes: Tensor, window: Tensor, sample_rate: int) -> Tensor:
     """`pulse_frames` times window (W,): cycles, f0, slopes (B, N) -> (B, N, W), float32."""
-    out = window.new_empty(*f0.shape, len(window))
-    rows = (_array(value.float().flatten()) for value in (cycles, f0, slopes))
-    _loops().pulses(*rows, _array(window), sample_rate, out.flatten(0, 1).numpy())
-    return out
+    out = np.empty((*f0.shape, len(window)), np.float32)
+    rows = (_array(value).astype(np.float32).reshape(-1) for value in (cycles, f0, slopes))
+    _loops().pulses(*rows, _array(window), sample_rate, _rows(out))
+    return torch.from_numpy(out)
 
 
 def voice(
@@ -71,11 +104,11 @@ def voice(
 
     pulses (B, N, F), noise (N, F): complex. Logarithms of magnitude and noise are at most log_max, loudest.
     """
-    magnitude, out = head.new_empty(pulses.shape), pulses.new_empty(pulses.shape)
-    arrays = (_array(value) for value in (head.flatten(0, 1), _parts(pulses), _parts(noise.expand_as(out))))
+    magnitude, out = np.empty(pulses.shape, np.float32), np.empty(pulses.shape, np.complex64)
+    inputs = (_rows(_array(head)), _parts(pulses), _parts(noise.expand_as(pulses)))
     limits = (np.float32(log_max), np.float32(loudest))
-    _loops().voice(*arrays, *limits, magnitude.flatten(0, 1).numpy(), _parts(out).numpy())
-    return magnitude, out
+    _loops().voice(*inputs, *limits, _rows(magnitude), _rows(out.view(np.float32)))
+    return torch.from_numpy(magnitude), torch.from_numpy(out)
 
 
 def overlap(
@@ -87,26 +120,78 @@ def overlap(
     these. end: frames in all, None while more may come. Returns the first hops (B, hops, hop) over the
     squared windows they hold, and what is left (B, W - hop) from hop n on.
     """
-    done, after = rest.new_empty(len(rest), hops, sums.shape[1]), rest.new_empty(rest.shape)
-    arrays = (_array(value) for value in (rest, frames, window, sums))
-    _loops().overlap(*arrays, start, 1 << 62 if end is None else end, done.numpy(), after.numpy())
-    return done, after
+    done, after = np.empty((len(rest), hops, sums.shape[1]), np.float32), np.empty(rest.shape, np.float32)
+    inputs = (_array(value) for value in (rest, frames, window, sums))
+    _loops().overlap(*inputs, start, 1 << 62 if end is None else end, done, after)
+    return torch.from_numpy(done), torch.from_numpy(after)
 
 
 def project(before: Tensor, consistent: Tensor, magnitude: Tensor, momentum: float) -> Tensor:
     """Complex spectra (B, N, F) extrapolated beyond `before` and `consistent`, with magnitudes (B, N, F)."""
-    out = consistent.new_empty(consistent.shape)
-    spectra = (_array(_parts(value)) for value in (before, consistent))
-    ahead = np.float32(1 + momentum)
-    _loops().project(*spectra, _array(magnitude.flatten(0, 1)), ahead, _parts(out).numpy())
-    return out
+    out = np.empty(consistent.shape, np.complex64)
+    spectra, wanted = (_parts(value) for value in (before, consistent)), _rows(_array(magnitude))
+    _loops().project(*spectra, wanted, np.float32(1 + momentum), _rows(out.view(np.float32)))
+    return torch.from_numpy(out)
 
 
 def depthwise_norm(seen: Tensor, taps: Tensor, bias: Tensor, dilation: int, norm: nn.LayerNorm) -> Tensor:
     """Depthwise convolution and layer norm: padded inputs (B, N + span, C), taps (C, K) -> (B, N, C)."""
     batch, count, channels = seen.shape
-    out = seen.new_empty(batch, count - dilation * (taps.shape[1] - 1), channels)
-    arrays = (_array(value) for value in (seen, taps, bias))
+    out = np.empty((batch, count - dilation * (taps.shape[1] - 1), channels), np.float32)
+    inputs = (_array(value) for value in (seen, taps, bias))
     scale, shift, epsilon = _array(norm.weight), _array(norm.bias), np.float32(norm.eps)
-    _loops().depthwise_norm(*arrays, dilation, scale, shift, epsilon, out.numpy())
-    return out
+    _loops().depthwise_norm(*inputs, dilation, scale, shift, epsilon, out)
+    return torch.from_numpy(out)
+
+
+def stack(
+    stem: Tensor, states: Sequence[Tensor], mel: Tensor, epsilon: float, weights: Sequence[tuple[Array, ...]]
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """A causal `Vocos` up to its head on few frames (B, M, n), past PyTorch.
+
+    stem (B, M, R), states (B, C, R): of the first convolution and of the blocks. epsilon: of the norms.
+    weights: of stem, its norm, blocks, norm before the head, head. Returns the states, outputs (B, n, O).
+    """
+    loops, small = _loops(), np.float32(epsilon)
+    first, first_norm, *blocks, head_norm, head = weights
+    batch, _, count = mel.shape
+    seen = np.concatenate((_view(stem.mT), _view(mel.mT)), axis=1)
+    x = np.empty((batch, count, len(first[1])), np.float32)
+    out = np.empty((batch, count, len(head[1])), np.float32)
+    before = [_array(state.mT) for state in states]
+    after = [np.empty_like(state) for state in before]
+    layers = [(gain, taps[:, 0], *others) for gain, taps, *others in blocks]
+    # weights pass through the caches, so that little else should be needed from here on
+    loops.convolve(seen, *first, x)
+    loops.normalise_rows(_rows(x), *first_norm, small)
+    for past, present, layer in zip(before, after, layers, strict=True):
+        loops.convnext(x, past, present, small, *layer)
+    loops.normalise_rows(_rows(x), *head_norm, small)
+    loops.linear(_rows(x), *head, _rows(out))
+    kept = tuple(torch.from_numpy(state).mT for state in after)
+    return torch.from_numpy(seen[:, count:]).mT, kept, torch.from_numpy(out)
+
+
+def track(
+    mel: Tensor, states: Sequence[Tensor], lowest: float, near: int, weights: Sequence[tuple[Array, ...]]
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """A causal `F0Tracker`, float64, on few frames (B, n_mels, n), past PyTorch.
+
+    states (B, C, R) and weights: of its convolutions; then those of its head. Returns states, scores
+    (B, n, classes), F0 (B, n): the mean of the classes within `near` of the best, half semitones from
+    `lowest` on.
+    """
+    loops = _loops()
+    *layers, head = weights
+    batch, _, count = mel.shape
+    x, after = _array(mel.mT).astype(np.float64), []
+    for k, (state, (weight, bias)) in enumerate(zip(states, layers, strict=True)):
+        before, out = _array(state.mT), np.empty((batch, count, len(bias)))
+        after.append(np.empty_like(before))
+        loops.tracker_layer(x, before, after[-1], weight, bias, k > 0, out)
+        x = out
+    scores, f0 = np.empty((batch, count, len(head[1]))), np.empty((batch, count))
+    loops.linear(_rows(x), *head, _rows(scores))
+    loops.frequency(_rows(scores), lowest, near, f0.reshape(-1))
+    states = tuple(torch.from_numpy(state).mT for state in after)
+    return states, torch.from_numpy(scores), torch.from_numpy(f0)

@@ -6,9 +6,12 @@ Arrays are float32 and contiguous; complex numbers lie as real and imaginary par
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 f32 = np.float32
 # divisions are not checked: a branch in a loop keeps it from vector registers
@@ -71,6 +74,20 @@ def pulses(cycles, f0, slopes, window, sample_rate, out):
 
 
 @compiled
+def advance(cycles, before, f0, period, out, slopes):
+    """Cycles, F0 before (B,), f0 (B, n), float64 -> cycles at the frames: out (B, n), slopes (B, n)."""
+    for b in range(f0.shape[0]):
+        cycle, last = cycles[b], before[b]
+        for n in range(f0.shape[1]):
+            frequency = f0[b, n]
+            cycle = (cycle + 0.5 * (last + frequency) * period) % 1.0
+            change = min(max(frequency - last, -0.1 * frequency), 0.1 * frequency)
+            slopes[b, n] = change / period if last > 0.0 else 0.0
+            out[b, n] = cycle
+            last = frequency
+
+
+@compiled
 def voice(head, pulses, noise, log_max, loudest, magnitude, out):
     """Log-magnitudes, phases, log-noise (n, 3 F), spectra (n, 2 F) -> magnitude (n, F), spectrum (n, 2 F)."""
     bins = magnitude.shape[1]
@@ -130,6 +147,22 @@ def project(before, consistent, magnitude, ahead, out):
 
 
 @compiled
+def normalise(y, scale, shift, epsilon, out):
+    """Layer norm of one frame y (C,) -> out (C,), which may be y."""
+    channels = y.shape[0]
+    total = f32(0)
+    for c in range(channels):
+        total += y[c]
+    mean = total / f32(channels)
+    square = f32(0)
+    for c in range(channels):
+        square += (y[c] - mean) * (y[c] - mean)
+    inverse = f32(1 / math.sqrt(square / f32(channels) + epsilon))
+    for c in range(channels):
+        out[c] = (y[c] - mean) * inverse * scale[c] + shift[c]
+
+
+@compiled
 def depthwise_norm(seen, taps, bias, dilation, scale, shift, epsilon, out):
     """Inputs (B, n + span, C), taps (C, K) -> depthwise convolution, normalised over C: out (B, n, C)."""
     channels = seen.shape[2]
@@ -143,13 +176,174 @@ def depthwise_norm(seen, taps, bias, dilation, scale, shift, epsilon, out):
                 row = seen[b, n + k * dilation]
                 for c in range(channels):
                     y[c] += row[c] * taps[k, c]
-            total = f32(0)
+            normalise(y, scale, shift, epsilon, out[b, n])
+
+
+def _prefetch(typing, array, place):
+    """Have the cache line of array[place] fetched, of one dimension; beyond its end nothing happens."""
+
+    def code(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        pointer = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        # to be read, into the second level, data
+        builder.call(function, [pointer, number(0), number(2), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), code
+
+
+prefetch: Any = intrinsic(_prefetch)
+
+
+@compiled
+def linear(x, weight, bias, out):
+    """x (n, K), weight (H, K), bias (H,) -> out (n, H).
+
+    Eight sums at a time stay in registers, and a pair of rows of the weights in the cache while all of x goes
+    by and the pair after the next is fetched: for few rows that is quicker than libraries, which rearrange
+    the weights first and wait for memory. Sums at the edges are made more than once.
+    """
+    rows, columns = out.shape
+    size, flat, zero = x.shape[1], weight.reshape(-1), out.dtype.type(0)
+    part = 2 * size // ((rows + 3) // 4) + 1
+    for j in range(0, columns, 2):
+        k = min(j + 1, columns - 1)
+        v, w = weight[j], weight[k]
+        for a in range(0, rows, 4):
+            start = (j + 4) * size + a // 4 * part
+            for i in range(start, start + part, 16):
+                prefetch(flat, i)
+            b, c, d = min(a + 1, rows - 1), min(a + 2, rows - 1), min(a + 3, rows - 1)
+            xa, xb, xc, xd = x[a], x[b], x[c], x[d]
+            av = bv = cv = dv = aw = bw = cw = dw = zero
+            for i in range(size):
+                av += xa[i] * v[i]
+                aw += xa[i] * w[i]
+                bv += xb[i] * v[i]
+                bw += xb[i] * w[i]
+                cv += xc[i] * v[i]
+                cw += xc[i] * w[i]
+                dv += xd[i] * v[i]
+                dw += xd[i] * w[i]
+            out[a, j], out[b, j], out[c, j], out[d, j] = (
+                av + bias[j],
+                bv + bias[j],
+                cv + bias[j],
+                dv + bias[j],
+            )
+            out[a, k], out[b, k], out[c, k], out[d, k] = (
+                aw + bias[k],
+                bw + bias[k],
+                cw + bias[k],
+                dw + bias[k],
+            )
+
+
+@compiled
+def gelu(x):
+    """x (n, H) -> x Phi(x) in place, Phi to 2e-7: formula 7.1.26 of Abramowitz and Stegun (1964)."""
+    for n in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            value = x[n, i]
+            z = abs(value) * f32(0.7071067812)
+            t = f32(1) / (f32(1) + f32(0.3275911) * z)
+            p = f32(1.061405429) * t - f32(1.453152027)
+            p = p * t + f32(1.421413741)
+            p = p * t - f32(0.284496736)
+            p = p * t + f32(0.254829592)
+            tail = f32(0.5) * p * t * exp(-z * z)
+            x[n, i] = value * (f32(1) - tail if value > f32(0) else tail)
+
+
+@compiled
+def convolve(seen, weight, bias, out):
+    """Inputs (B, n + K - 1, C), weight (O, C, K) -> convolution over time: out (B, n, O)."""
+    batch, count, outputs = out.shape
+    channels, taps = weight.shape[1:]
+    windows = np.empty((batch * count, channels * taps), seen.dtype)
+    for b in range(batch):
+        for n in range(count):
+            for k in range(taps):
+                for c in range(channels):
+                    windows[b * count + n, c * taps + k] = seen[b, n + k, c]
+    rows = out.reshape(batch * count, outputs)
+    linear(windows, weight.reshape(outputs, channels * taps), bias, rows)
+
+
+@compiled
+def join(state, x, seen, after):
+    """State (B, R, C) and x (B, n, C), one after the other: seen (B, R + n, C); its end: after (B, R, C)."""
+    kept, count = state.shape[1], x.shape[1]
+    for b in range(x.shape[0]):
+        for n in range(kept + count):
+            for c in range(x.shape[2]):
+                seen[b, n, c] = state[b, n, c] if n < kept else x[b, n - kept, c]
+        for n in range(kept):
+            for c in range(x.shape[2]):
+                after[b, n, c] = seen[b, count + n, c]
+
+
+@compiled
+def normalise_rows(x, scale, shift, epsilon):
+    """Layer norm of x (n, C) over C, in place."""
+    for n in range(x.shape[0]):
+        normalise(x[n], scale, shift, epsilon, x[n])
+
+
+@compiled
+def convnext(
+    x, state, after, epsilon, gain, taps, bias, scale, shift, expand, expand_bias, contract, contract_bias
+):
+    """x (B, n, C), state (B, K - 1, C) -> in place the outputs of a causal block; after (B, K - 1, C).
+
+    taps (K, C), expand (H, C), contract (C, H), the others vectors.
+    """
+    batch, count, channels = x.shape
+    seen = np.empty((batch, state.shape[1] + count, channels), f32)
+    join(state, x, seen, after)
+    y = np.empty((batch, count, channels), f32)
+    depthwise_norm(seen, taps, bias, 1, scale, shift, epsilon, y)
+    rows, hidden = y.reshape(batch * count, channels), np.empty((batch * count, expand.shape[0]), f32)
+    linear(rows, expand, expand_bias, hidden)
+    gelu(hidden)
+    linear(hidden, contract, contract_bias, rows)
+    for b in range(batch):
+        for n in range(count):
             for c in range(channels):
-                total += y[c]
-            mean = total / f32(channels)
-            square = f32(0)
-            for c in range(channels):
-                square += (y[c] - mean) * (y[c] - mean)
-            inverse = f32(1 / math.sqrt(square / f32(channels) + epsilon))
-            for c in range(channels):
-                out[b, n, c] = (y[c] - mean) * inverse * scale[c] + shift[c]
+                x[b, n, c] += gain[c] * y[b, n, c]
+
+
+@compiled
+def tracker_layer(x, state, after, weight, bias, residual, out):
+    """x (B, n, C), state (B, K - 1, C) -> gelu of x, if residual, and its causal convolution: out (B, n, O).
+
+    after (B, K - 1, C). In float64, exactly.
+    """
+    seen = np.empty((x.shape[0], state.shape[1] + x.shape[1], x.shape[2]))
+    join(state, x, seen, after)
+    convolve(seen, weight, bias, out)
+    for b in range(out.shape[0]):
+        for n in range(out.shape[1]):
+            for c in range(out.shape[2]):
+                y = out[b, n, c] + (x[b, n, c] if residual else 0.0)
+                out[b, n, c] = 0.5 * y * (1.0 + math.erf(0.7071067811865476 * y))
+
+
+@compiled
+def frequency(scores, lowest, near, f0):
+    """Scores (n, classes) of half semitones from `lowest` on -> f0 (n,), a mean within `near` of the best."""
+    classes = scores.shape[1]
+    for n in range(scores.shape[0]):
+        best = 0
+        for k in range(classes):
+            if scores[n, k] > scores[n, best]:
+                best = k
+        total = mean = 0.0
+        for k in range(max(0, best - near), min(classes, best + near + 1)):
+            weight = math.exp(scores[n, k] - scores[n, best])
+            total += weight
+            mean += weight * k
+        f0[n] = lowest * 2.0 ** (mean / total / 24.0)

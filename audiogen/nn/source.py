@@ -37,6 +37,7 @@ class F0Tracker(nn.Module):
         self.stem = StreamConv1d(n_mels, channels, 5, causal=causal)
         self.layers = nn.ModuleList(StreamConv1d(channels, channels, 5, causal=causal) for _ in range(layers))
         self.head = nn.Linear(channels, self.CLASSES)
+        self._weights: list[tuple[cpu.Array, ...]] | None = None
         self.double()
 
     def forward(self, mel: Tensor) -> Tensor:
@@ -45,6 +46,7 @@ class F0Tracker(nn.Module):
 
     def init_state(self, batch: int) -> tuple[Tensor, ...]:
         """The zeros before the first frame, for each convolution."""
+        self._weights = None  # they may have moved since the last stream began
         return (self.stem.init_state(batch), *(layer.init_state(batch) for layer in self._convolutions()))
 
     def stream(
@@ -58,6 +60,18 @@ class F0Tracker(nn.Module):
             states.append(after)
             x = here + y
         return tuple(states), self.head(F.gelu(x).transpose(1, 2))
+
+    def follow(
+        self, state: Sequence[Tensor], mel: Tensor, last: bool = False
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """`stream` and `frequency` in one: state, scores (B, m, CLASSES), F0 (B, m) in Hz, no gradient."""
+        if self.stem.lookahead or not cpu.takes_products(mel, mel.shape[0] * mel.shape[2]):
+            after, scores = self.stream(state, mel, last)
+            return after, scores, self.frequency(scores).detach()
+        weights = self._weights
+        if weights is None:
+            weights = self._weights = cpu.arrays(self.stem, *self.layers, self.head)
+        return cpu.track(mel, state, self.LOWEST_HZ, self.NEAR, weights)
 
     def _convolutions(self) -> list[StreamConv1d]:
         return [layer for layer in self.layers if isinstance(layer, StreamConv1d)]
@@ -158,8 +172,8 @@ class Source(nn.Module):
 
     def track(self, state: SourceState, mel: Tensor, last: bool = False) -> tuple[SourceState, Tensor]:
         """The next mel frames (B, n_mels, n) -> state with their F0 queued, scores of the tracker."""
-        tracker, scores = self.tracker.stream(state.tracker, mel, last)
-        f0 = torch.cat((state.f0, self.tracker.frequency(scores).detach()), dim=1)
+        tracker, scores, f0 = self.tracker.follow(state.tracker, mel, last)
+        f0 = torch.cat((state.f0, f0), dim=1) if state.f0.shape[1] else f0
         return state._replace(tracker=tracker, f0=f0), scores
 
     def phases(self, state: SourceState, log_noise: Tensor) -> tuple[SourceState, Tensor]:
@@ -183,8 +197,12 @@ class Source(nn.Module):
 
     def _next(self, state: SourceState, count: int) -> tuple[SourceState, Tensor, Tensor, Tensor, Tensor]:
         """The next frames: state, cycles, F0 and slopes (B, count), the noise's spectrum (count, F)."""
-        f0 = state.f0[:, :count]
-        phase, cycles, slopes = advance(state.phase, f0, self.hop_length / self.sample_rate)
+        f0, period = state.f0[:, :count], self.hop_length / self.sample_rate
+        if f0.dtype == torch.float64 and cpu.takes_loops(self.window):
+            cycles, slopes = cpu.advance(*state.phase, f0, period)
+            phase = PhaseState(cycles[:, -1], f0[:, -1])
+        else:
+            phase, cycles, slopes = advance(state.phase, f0, period)
         start = state.position % len(self.noise)
         noise = self.noise[start : start + count]
         if len(noise) < count:

@@ -53,7 +53,8 @@ class Vocos(nn.Module):
     refinements: iterations of Griffin-Lim at the end, which training sees; each costs look-ahead.
 
     fused: set it to let Numba compile the loops over frames (`audiogen.kernels.cpu`) for the CPU: a quarter
-    less time, once Numba is imported and, at the first use on a machine, has compiled them.
+    less time, for a causal stream in short chunks half of it, once Numba is imported and, at the first use on
+    a machine, has compiled them.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Vocos(nn.Module):
             PhaseRefinement(window, hop, center=center) for _ in range(refinements)
         )
         self.istft = InverseStft(window, hop, center=center)
+        self._weights: list[tuple[cpu.Array, ...]] | None = None
 
     @property
     def lookahead(self) -> int:
@@ -114,6 +116,7 @@ class Vocos(nn.Module):
 
     def init_state(self, batch: int) -> VocosState:
         """The start of `batch` streams."""
+        self._weights = None  # they may have moved since the last stream began
         return VocosState(
             self.stem.init_state(batch),
             tuple(block.init_state(batch) for block in self._blocks()),
@@ -141,13 +144,15 @@ class Vocos(nn.Module):
             source, scores = self.source.track(source, mel, last)
         state = VocosState(stem, blocks, source, state.refinements, state.istft)
         # what follows is bound by memory, and pieces stay in the cache
-        pieces = [out] if torch.is_grad_enabled() else list(torch.split(out, PIECE, dim=1))
+        at_once = torch.is_grad_enabled() or out.shape[1] <= PIECE
+        pieces = [out] if at_once else list(torch.split(out, PIECE, dim=1))
         audio, magnitudes = [], []
         for k, piece in enumerate(pieces):
             state, samples, magnitude = self._sound(state, piece, last and k + 1 == len(pieces))
             audio.append(samples)
             magnitudes.append(magnitude)
-        return state, torch.cat(audio, dim=1)[:, None], magnitudes, scores
+        joined = audio[0] if at_once else torch.cat(audio, dim=1)
+        return state, joined[:, None], magnitudes, scores
 
     def _sound(self, state: VocosState, out: Tensor, last: bool) -> tuple[VocosState, Tensor, Tensor]:
         """The head's output (B, n, outputs) -> state, samples (B, T), magnitudes (B, n, W // 2 + 1)."""
@@ -173,6 +178,12 @@ class Vocos(nn.Module):
 
     def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """States of stem and blocks, and the head's output (B, m, outputs), float32."""
+        if self.stem.lookahead == 0 and self.blocks and cpu.takes_products(mel, len(mel) * mel.shape[-1]):
+            weights = self._weights
+            if weights is None:
+                weights = cpu.arrays(self.stem, self.stem_norm, *self.blocks, self.head_norm, self.head)
+                self._weights = weights
+            return cpu.stack(state.stem, state.blocks, mel, self.head_norm.eps, weights)
         stem, x, _ = self.stem.stream(state.stem, mel, last)
         x = self.stem_norm(x.transpose(1, 2)).transpose(1, 2)
         states = []
@@ -185,6 +196,8 @@ class Vocos(nn.Module):
         self, state: VocosState, spectrum: Tensor, magnitude: Tensor, last: bool
     ) -> tuple[tuple[RefinementState, ...], Tensor]:
         """States of the iterations, and the spectrum of the frames that are through all of them."""
+        if not state.refinements:
+            return (), spectrum
         consistent = torch.zeros_like(spectrum)
         states = []
         for layer, before in zip(self._refinements(), state.refinements, strict=True):

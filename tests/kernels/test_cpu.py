@@ -1,5 +1,7 @@
 """The loops that Numba compiles do what the layers do with PyTorch, and keep out where they may not run."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from audiogen.kernels import cpu
 from audiogen.nn.convnext import ConvNeXtBlock
 from audiogen.nn.istft import InverseStft
 from audiogen.nn.refinement import PhaseRefinement
+from audiogen.nn.source import F0Tracker, PhaseState, advance
 from audiogen.spectral import MelSpec
 from audiogen.vocoders.vocos import Vocos
 
@@ -99,6 +102,85 @@ def test_a_block_is_torch_s_in_any_chunks(causal, cuts):
     y = F.layer_norm(y, (6,), block.norm.weight, block.norm.bias, 1e-6)
     expected = x + (block.scale * block.contract(F.gelu(block.expand(y)))).mT
     assert torch.allclose(streamed(block, x, cuts), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("rows", "columns", "size"), [(1, 1, 1), (3, 7, 33), (4, 2, 16), (9, 771, 40)])
+def test_products_of_few_rows_are_torch_s(rows, columns, size, dtype):
+    x, weight = torch.randn(rows, size, dtype=dtype), torch.randn(columns, size, dtype=dtype)
+    bias, out = torch.randn(columns, dtype=dtype), torch.empty(rows, columns, dtype=dtype)
+    cpu._loops().linear(*(value.numpy() for value in (x, weight, bias, out)))
+    atol = 1e-4 if dtype == torch.float32 else 1e-12
+    assert torch.allclose(out, F.linear(x, weight, bias), atol=atol)
+
+
+def test_gelu_is_torch_s_to_rounding():
+    x = torch.linspace(-12, 12, 4001)[None]
+    out = x.clone()
+    cpu._loops().gelu(out.numpy())
+    assert torch.allclose(out.double(), F.gelu(x.double()), atol=1e-6)
+
+
+def random_vocos(**options):
+    """Weights far from where training begins, so that every one of them counts."""
+    vocoder = Vocos(MelSpec(), 16, 24, 3, causal=True, **options)
+    for parameter in vocoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return vocoder
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@given(cuts=CUTS)
+@settings(max_examples=10, deadline=None)
+def test_a_causal_stack_is_torch_s_in_any_chunks(batch, cuts):
+    vocoder, mel = random_vocos(), torch.randn(batch, 80, 19)
+    state, outputs = vocoder.init_state(batch), []
+    for piece in chunks(mel, cuts, -1):
+        stem, blocks, y = vocoder._stack(state, piece, False)
+        state = state._replace(stem=stem, blocks=blocks)
+        outputs.append(y)
+    with cpu.fused(False):
+        stem, blocks, expected = vocoder._stack(vocoder.init_state(batch), mel, False)
+    assert torch.allclose(torch.cat(outputs, dim=1), expected, atol=1e-4)
+    for ours, theirs in zip((state.stem, *state.blocks), (stem, *blocks), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@given(cuts=CUTS)
+@settings(max_examples=10, deadline=None)
+def test_a_tracker_is_torch_s_in_any_chunks(batch, cuts):
+    """To the rounding of float64, so that phases do not drift apart."""
+    tracker, mel = F0Tracker(80, channels=8, causal=True), torch.randn(batch, 80, 19)
+    state, f0 = tracker.init_state(batch), []
+    for piece in chunks(mel, cuts, -1):
+        state, _, frequency = tracker.follow(state, piece)
+        f0.append(frequency)
+    expected = tracker.frequency(tracker(mel))
+    assert torch.allclose(torch.cat(f0, dim=1), expected, rtol=1e-12)
+
+
+def test_phases_advance_as_torch_s():
+    f0 = 50 + 900 * torch.rand(2, 30, dtype=torch.float64)
+    start = PhaseState(torch.tensor([0.0, 0.9]).double(), torch.tensor([0.0, 120.0]).double())
+    _, cycles, slopes = advance(start, f0, 0.016)
+    ours = cpu.advance(*start, f0, 0.016)
+    turned = ours[0] - cycles
+    assert torch.allclose(turned, turned.round(), atol=1e-10)
+    assert torch.allclose(ours[1], slopes)
+
+
+def test_a_stream_sees_the_weights_of_its_time():
+    """Changed in place or put in another's place, the next stream has the new ones, and a copy its own."""
+    vocoder, other, mel = random_vocos(source=True), random_vocos(source=True), torch.randn(1, 80, 9)
+    vocoder.fused = other.fused = True
+    first, second = vocoder.decode(mel), other.decode(mel)
+    copied = copy.deepcopy(vocoder)
+    for assign in (False, True):
+        vocoder.load_state_dict(other.state_dict(), assign=assign)
+        assert torch.equal(vocoder.decode(mel), second)
+    assert torch.equal(copied.decode(mel), first)
+    assert not torch.allclose(first, second)
 
 
 @pytest.mark.parametrize("options", [{}, {"source": True}, {"source": True, "causal": True}])
