@@ -3,7 +3,7 @@
     python benchmarks/speed_vocoder.py [--peers DIR]
 
 Every contender decodes mels of its own front end, `--seconds` of audio at batch 1; ours also stream them in
-chunks of 4 and 16 frames. They take turns in one process, a matrix product between them as a measure of the
+chunks of 4 and 16 frames, all of it with the loops compiled by Numba as well. They take turns in one process, a matrix product between them as a measure of the
 machine at that moment; medians over `--runs` turns. The peers' official modules have random weights, which
 their speed does not depend on; DIR holds them as `vocoder_parity.py` says. RTF is compute seconds over audio
 seconds.
@@ -32,9 +32,10 @@ CHUNKS = (4, 16)
 Contender = tuple[Callable[[], object], float]  # what to time, seconds of audio it makes
 
 
-def ours(name: str, seconds: float) -> dict[str, Contender]:
+def ours(name: str, seconds: float, compiled: bool = False) -> dict[str, Contender]:
     """A shipped vocoder, whole and in chunks."""
-    vocoder = hub.load(name)
+    vocoder = hub.load(name, compiled=compiled)
+    label = f"{name}, compiled" if compiled else name
     spec = vocoder.mel_spec
     mel = torch.randn(1, spec.n_mels, round(seconds * spec.frame_rate) // 16 * 16) - 5
     made = mel.shape[-1] / spec.frame_rate
@@ -44,9 +45,9 @@ def ours(name: str, seconds: float) -> dict[str, Contender]:
         for k, piece in enumerate(pieces):
             state, _ = vocoder.stream(state, piece, last=k + 1 == len(pieces))
 
-    entries: dict[str, Contender] = {f"{name}, whole": (lambda: vocoder.decode(mel), made)}
+    entries: dict[str, Contender] = {f"{label}, whole": (lambda: vocoder.decode(mel), made)}
     for frames in CHUNKS:
-        entries[f"{name}, {frames} frames"] = (lambda frames=frames: streamed(frames), made)
+        entries[f"{label}, {frames} frames"] = (lambda frames=frames: streamed(frames), made)
     return entries
 
 
@@ -107,7 +108,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "results" / "speed_vocoder.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    contenders = {name: c for model in args.models for name, c in ours(model, args.seconds).items()}
+    contenders = {}
+    for model in args.models:
+        for compiled in (False, True):
+            contenders |= ours(model, args.seconds, compiled)
     if args.peers is not None:
         contenders |= peers(args.peers, args.seconds)
     with torch.inference_mode():
