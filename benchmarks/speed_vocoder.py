@@ -3,10 +3,10 @@
     python benchmarks/speed_vocoder.py [--peers DIR]
 
 Every contender decodes mels of its own front end, `--seconds` of audio at batch 1; ours also stream them in
-chunks of 4 and 16 frames, all of it with the loops compiled by Numba as well. They take turns in one process, a matrix product between them as a measure of the
-machine at that moment; medians over `--runs` turns. The peers' official modules have random weights, which
-their speed does not depend on; DIR holds them as `vocoder_parity.py` says. RTF is compute seconds over audio
-seconds.
+chunks of 4 and 16 frames, and do it all with their loops compiled by Numba as well. They take turns in one
+process, a matrix product between them as a measure of the machine at that moment; medians over `--runs`
+turns. The peers' official modules have random weights, which their speed does not depend on; DIR holds them
+as `vocoder_parity.py` says. RTF is compute seconds over audio seconds.
 """
 
 from __future__ import annotations
