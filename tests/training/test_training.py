@@ -179,6 +179,16 @@ def musician(tmp_path):
     return tmp_path / "m.ckpt"
 
 
+@pytest.fixture
+def converter(tmp_path):
+    """A checkpoint of a tiny StableVC, untrained."""
+    from audiogen.systems.stablevc import StableVC
+
+    model = StableVC(vocabulary=8, channels=16, token_blocks=1, frame_blocks=1, flow_blocks=1)
+    torch.save({"release": model.release(), "state_dict": model.state_dict()}, tmp_path / "c.ckpt")
+    return tmp_path / "c.ckpt"
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_builds(path, workplace, request):
     more = []
@@ -188,6 +198,7 @@ def test_every_config_builds(path, workplace, request):
             "comospeech": "consistency_teacher",
             "prodiff": "teacher",
             "storm": "enhancer",
+            "stablevc": "converter",
             "melody": "musician",
         }
         name = next(name for beginning, name in names.items() if path.stem.startswith(beginning))
