@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
-import lightning.pytorch as L
 import torch
 from torch import Tensor
 
 from audiogen.nn.clock import turned
 from audiogen.nn.discriminators import (
     Discriminators,
-    feature_matching_loss,
     least_squares_discriminator_loss,
     least_squares_generator_loss,
 )
 from audiogen.nn.spectral_loss import magnitude_loss, resolutions, spectral_losses
 from audiogen.spectral import MelSpec
+from audiogen.training.adversarial import AdversarialModule
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio
-from audiogen.training.schedules import warmup_cosine
 from audiogen.vocoders.autoencoder import Autoencoder, squash
 
 # what lies 80 dB below a loud tone is not worth latents: the tails of reverberation, rounding
 FLOOR, MEL_FLOOR = 2e-2, 1e-3
 
 
-class AudioAutoencoder(L.LightningModule):
+class AudioAutoencoder(AdversarialModule):
     """The VAE-GAN of MeLoDy (Lam et al. 2023, appendix) on the networks of `Autoencoder`.
 
     The first arguments are those of `Autoencoder`. Losses: magnitudes and frequencies, which the decoder's
@@ -38,6 +35,9 @@ class AudioAutoencoder(L.LightningModule):
     losses. The linear code is fitted to `basis_batches` batches before the first step. The released weights
     lack the discriminators.
     """
+
+    judge_loss = staticmethod(least_squares_discriminator_loss)
+    fool_loss = staticmethod(least_squares_generator_loss)
 
     def __init__(
         self,
@@ -97,15 +97,6 @@ class AudioAutoencoder(L.LightningModule):
         """Let a checkpoint say how to rebuild the system."""
         checkpoint["release"] = self.release()
 
-    def release_state(self) -> dict[str, Tensor]:
-        """The tensors inference needs: encoder's and decoder's."""
-        return {key: value for key, value in self.state_dict().items() if key.startswith("generator.")}
-
-    def load_release_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take tensors of `release_state`; the discriminators, which inference does not use, go away."""
-        del self.discriminators
-        self.load_state_dict(state, strict=True)
-
     def encode(self, wav: Tensor) -> Tensor:
         """wav (B, 1, T) -> normalised latents, as `Autoencoder.encode`."""
         return self.generator.encode(wav)
@@ -135,7 +126,8 @@ class AudioAutoencoder(L.LightningModule):
         self.log("train/kl", divergence, prog_bar=True)
         loss = self.hparams["weight_kl"] * divergence
         if self.global_step < self.hparams["waveform_from"]:
-            return loss + self.head_losses(*self.generator.describe(latents), spectrum)
+            magnitude, deviation = self.generator.describe(latents)
+            return loss + self.head_losses(magnitude, deviation, spectrum)
         output = self.generator.synthesize(latents)
         loss = loss + self.head_losses(output.magnitude, output.deviation, spectrum)
         fake = output.audio[:, 0]
@@ -162,42 +154,6 @@ class AudioAutoencoder(L.LightningModule):
         weighted = [self.hparams[f"weight_{name}"] * loss for name, loss in losses.items()]
         return torch.stack(weighted).sum()
 
-    def adversarial_losses(self, real: Tensor, fake: Tensor) -> Tensor:
-        """real, fake (B, T) -> one scalar whose gradient trains both sides at once.
-
-        The generator's part sees frozen discriminators and the discriminators' part a detached waveform, so
-        that the two gradients never mix and one optimiser serves both.
-        """
-        real_features = self.discriminators(real)
-        discriminators = least_squares_discriminator_loss(real_features, self.discriminators(fake.detach()))
-        self.discriminators.requires_grad_(False)
-        fake_features = self.discriminators(fake)
-        self.discriminators.requires_grad_(True)
-        adversarial = least_squares_generator_loss(fake_features)
-        features = feature_matching_loss(real_features, fake_features)
-        self.log_dict(
-            {
-                "train/discriminators": discriminators,
-                "train/adversarial": adversarial,
-                "train/features": features,
-            },
-            prog_bar=True,
-        )
-        weighted: Tensor = (
-            self.hparams["weight_adversarial"] * adversarial + self.hparams["weight_features"] * features
-        )
-        return discriminators + weighted
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the two sides apart: a large discriminator gradient must not shrink the generator's step."""
-        for module in (self.generator, self.discriminators):
-            torch.nn.utils.clip_grad_norm_(module.parameters(), gradient_clip_val or float("inf"))
-
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Spectral distances of held-out copies; the first clips are heard in TensorBoard."""
         real = batch["wav"]
@@ -206,13 +162,3 @@ class AudioAutoencoder(L.LightningModule):
         self.log_dict({"val/stft": stft, "val/mel": mel}, prog_bar=True, batch_size=len(real))
         if batch_idx < 3:
             log_audio(self, f"{batch['ids'][0]}/copy", fake, self.sample_rate)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with a short warm-up and a cosine decay to `lr_final`."""
-        optimizer = torch.optim.AdamW(
-            [{"params": self.generator.parameters()}, {"params": self.discriminators.parameters()}],
-            lr=self.hparams["lr"],
-            betas=(0.8, 0.99),
-            weight_decay=1e-3,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.hparams)}

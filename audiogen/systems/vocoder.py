@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import lightning.pytorch as L
-import torch
 from torch import Tensor
 
 from audiogen.nn.discriminators import (
     Discriminators,
     discriminator_loss,
-    feature_matching_loss,
     generator_loss,
 )
 from audiogen.nn.spectral_loss import magnitude_loss, resolutions, spectral_losses
 from audiogen.spectral import MelSpec, magnitude, mel_spectrogram
+from audiogen.training.adversarial import AdversarialModule
 from audiogen.training.checkpoint import release_of
 from audiogen.training.pictures import log_audio, log_mels
-from audiogen.training.schedules import warmup_cosine
 from audiogen.vocoders.build import build_generator
 from audiogen.vocoders.vocos import Vocos, VocosOutput
 
 
-class Vocoder(L.LightningModule):
+class Vocoder(AdversarialModule):
     """Mel to waveform (Vocos, Siuzdak 2023), trained on multi-resolution STFT and mel losses.
 
     Then adversarially.
@@ -36,6 +32,9 @@ class Vocoder(L.LightningModule):
     aim, which refinements lean on. adversarial_from: optimiser step at which the discriminators join
     (negative: never). The released weights hold the generator alone.
     """
+
+    judge_loss = staticmethod(discriminator_loss)
+    fool_loss = staticmethod(generator_loss)
 
     def __init__(
         self,
@@ -83,15 +82,6 @@ class Vocoder(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let a checkpoint say how to rebuild the system."""
         checkpoint["release"] = self.release()
-
-    def release_state(self) -> dict[str, Tensor]:
-        """The tensors inference needs: the generator's."""
-        return {key: value for key, value in self.state_dict().items() if key.startswith("generator.")}
-
-    def load_release_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take tensors of `release_state`; the discriminators, which inference does not use, go away."""
-        del self.discriminators
-        self.load_state_dict(state, strict=True)
 
     def decode(self, mel: Tensor) -> Tensor:
         """mel (B, n_mels, N) -> waveform (B, 1, T), as long as `MelVocoder` says."""
@@ -148,42 +138,6 @@ class Vocoder(L.LightningModule):
             loss = loss + self.hparams["weight_f0"] * f0
         return loss
 
-    def adversarial_losses(self, real: Tensor, fake: Tensor) -> Tensor:
-        """real, fake (B, T) -> one scalar whose gradient trains both sides at once.
-
-        The generator's part sees frozen discriminators and the discriminators' part a detached waveform, so
-        that the two gradients never mix and one optimiser serves both.
-        """
-        real_features = self.discriminators(real)
-        discriminators = discriminator_loss(real_features, self.discriminators(fake.detach()))
-        self.discriminators.requires_grad_(False)
-        fake_features = self.discriminators(fake)
-        self.discriminators.requires_grad_(True)
-        adversarial = generator_loss(fake_features)
-        features = feature_matching_loss(real_features, fake_features)
-        self.log_dict(
-            {
-                "train/discriminators": discriminators,
-                "train/adversarial": adversarial,
-                "train/features": features,
-            },
-            prog_bar=True,
-        )
-        weighted = (
-            self.hparams["weight_adversarial"] * adversarial + self.hparams["weight_features"] * features
-        )
-        return discriminators + weighted
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the two sides apart: a large discriminator gradient must not shrink the generator's step."""
-        for module in (self.generator, self.discriminators):
-            torch.nn.utils.clip_grad_norm_(module.parameters(), gradient_clip_val or float("inf"))
-
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Spectral distances of held-out copy-synthesis; the first clips are shown in TensorBoard."""
         real = batch["wav"]
@@ -195,13 +149,3 @@ class Vocoder(L.LightningModule):
             name = batch["ids"][0]
             log_audio(self, f"{name}/copy", fake, self.sample_rate)
             log_mels(self, f"{name}/recording, copy", [mel[0], mel_spectrogram(fake, self.mel_spec)[0]])
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with a short warm-up and a cosine decay to `lr_final`."""
-        optimizer = torch.optim.AdamW(
-            [{"params": self.generator.parameters()}, {"params": self.discriminators.parameters()}],
-            lr=self.hparams["lr"],
-            betas=(0.8, 0.99),
-            weight_decay=1e-3,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.hparams)}
