@@ -44,8 +44,8 @@ def load(
     device: "auto", "cpu", "cuda", "cuda:1" ...
     vocoder: another one than the model names; "griffin-lim" is one without weights, for comparison.
     compiled: let Numba compile what a Vocos does frame by frame on a CPU. The first use on a machine takes
-    half a minute, every later process a second or two; then the vocoder is up to a quarter faster, a causal
-    stream in short chunks nearly three times as fast, the same to rounding.
+    half a minute, every later process a second or two; then the vocoder is a little faster, a stream in short
+    chunks twice as fast or more, the same to rounding.
     Raises UnknownModel, CorruptWeights, MelSpecMismatch (ValueErrors all), ValueError for a missing device.
     """
     device = resolve_device(device)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -62,14 +62,9 @@ def arrays(*modules: nn.Module) -> list[tuple[Array, ...]]:
     return [tuple(_array(x) for x in module.parameters()) for module in modules]
 
 
-def _view(x: Tensor) -> Array:
-    """A tensor of the CPU as NumPy sees it."""
-    return (x.detach() if x.requires_grad else x).numpy()
-
-
 def _array(x: Tensor) -> Array:
-    """What a loop sees of a tensor."""
-    return _view(x.contiguous())
+    """What a loop sees of a tensor of the CPU."""
+    return np.ascontiguousarray((x.detach() if x.requires_grad else x).numpy())
 
 
 def _parts(x: Tensor) -> Array:
@@ -144,54 +139,111 @@ def depthwise_norm(seen: Tensor, taps: Tensor, bias: Tensor, dilation: int, norm
     return torch.from_numpy(out)
 
 
+class Span(NamedTuple):
+    """How far a convolution over time sees: inputs before an output's own, and beyond it."""
+
+    back: int
+    ahead: int
+
+
+class Chunk:
+    """Where the next inputs (B, n, C) of a convolution stand after its state (B, R, C).
+
+    after (B, A, C): the state to come, to be filled. count: outputs that are complete. last: zeros follow.
+    """
+
+    def __init__(self, x: Array, state: Array, span: Span, last: bool) -> None:
+        self.x, self.state = x, state
+        self.padding, self.lookback = span.ahead if last else 0, span.back
+        seen = state.shape[1] + x.shape[1] + self.padding
+        self.count = max(0, seen - span.back - span.ahead)
+        self.after = np.empty((len(x), seen - self.count, x.shape[2]), x.dtype)
+
+    def out(self, channels: int) -> Array:
+        """Room for the outputs (B, count, channels)."""
+        return np.empty((len(self.x), self.count, channels), self.x.dtype)
+
+    def seen(self) -> Array:
+        """All that is there for the outputs, (B, M, C)."""
+        zeros = np.zeros((len(self.x), self.padding, self.x.shape[2]), self.x.dtype)
+        return np.concatenate((self.state, self.x, zeros), axis=1)
+
+
 def stack(
-    stem: Tensor, states: Sequence[Tensor], mel: Tensor, epsilon: float, weights: Sequence[tuple[Array, ...]]
+    stem: Tensor,
+    states: Sequence[Tensor],
+    mel: Tensor,
+    epsilon: float,
+    spans: tuple[Span, Span],
+    weights: Sequence[tuple[Array, ...]],
+    last: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-    """A causal `Vocos` up to its head on few frames (B, M, n), past PyTorch.
+    """A `Vocos` up to its head on few frames (B, M, n), past PyTorch.
 
     stem (B, M, R), states (B, C, R): of the first convolution and of the blocks. epsilon: of the norms.
-    weights: of stem, its norm, blocks, norm before the head, head. Returns the states, outputs (B, n, O).
+    spans: of the first convolution and of the blocks'. weights: of stem, its norm, blocks, norm before the
+    head, head. last: nothing follows. Returns the states, outputs (B, m, O).
     """
     loops, small = _loops(), np.float32(epsilon)
     first, first_norm, *blocks, head_norm, head = weights
-    batch, _, count = mel.shape
-    seen = np.concatenate((_view(stem.mT), _view(mel.mT)), axis=1)
-    x = np.empty((batch, count, len(first[1])), np.float32)
-    out = np.empty((batch, count, len(head[1])), np.float32)
-    before = [_array(state.mT) for state in states]
-    after = [np.empty_like(state) for state in before]
-    layers = [(gain, taps[:, 0], *others) for gain, taps, *others in blocks]
+    chunk = Chunk(_array(mel.mT), _array(stem.mT), spans[0], last)
+    seen, x = chunk.seen(), chunk.out(len(first[1]))
+    chunk.after[:] = seen[:, chunk.count :]
     # weights pass through the caches, so that little else should be needed from here on
-    loops.convolve(seen, *first, x)
-    loops.normalise_rows(_rows(x), *first_norm, small)
-    for past, present, layer in zip(before, after, layers, strict=True):
-        loops.convnext(x, past, present, small, *layer)
-    loops.normalise_rows(_rows(x), *head_norm, small)
-    loops.linear(_rows(x), *head, _rows(out))
-    kept = tuple(torch.from_numpy(state).mT for state in after)
-    return torch.from_numpy(seen[:, count:]).mT, kept, torch.from_numpy(out)
+    if chunk.count:
+        loops.convolve(seen, *first, x)
+        loops.normalise_rows(_rows(x), *first_norm, small)
+    kept = []
+    for state, (gain, taps, *others) in zip(states, blocks, strict=True):
+        block = Chunk(x, _array(state.mT), spans[1], last)
+        x = block.out(x.shape[2])
+        kept.append(block.after)
+        if block.count:
+            sizes = (block.padding, block.lookback)
+            loops.convnext(block.x, block.state, *sizes, block.after, x, small, gain, taps[:, 0], *others)
+        else:
+            block.after[:] = block.seen()
+    out = np.empty((*x.shape[:2], len(head[1])), np.float32)
+    if x.shape[1]:
+        loops.normalise_rows(_rows(x), *head_norm, small)
+        loops.linear(_rows(x), *head, _rows(out))
+    return _state(chunk.after), tuple(map(_state, kept)), torch.from_numpy(out)
 
 
 def track(
-    mel: Tensor, states: Sequence[Tensor], lowest: float, near: int, weights: Sequence[tuple[Array, ...]]
+    mel: Tensor,
+    states: Sequence[Tensor],
+    lowest: float,
+    near: int,
+    span: Span,
+    weights: Sequence[tuple[Array, ...]],
+    last: bool,
 ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-    """A causal `F0Tracker`, float64, on few frames (B, n_mels, n), past PyTorch.
+    """An `F0Tracker`, float64, on few frames (B, n_mels, n), past PyTorch.
 
-    states (B, C, R) and weights: of its convolutions; then those of its head. Returns states, scores
-    (B, n, classes), F0 (B, n): the mean of the classes within `near` of the best, half semitones from
-    `lowest` on.
+    states (B, C, R), span and weights: of its convolutions; the last weights are its head's. last: nothing
+    follows. Returns states, scores (B, m, classes), F0 (B, m): the mean of the classes within `near` of the
+    best, half semitones from `lowest` on.
     """
     loops = _loops()
     *layers, head = weights
-    batch, _, count = mel.shape
-    x, after = _array(mel.mT).astype(np.float64), []
-    for k, (state, (weight, bias)) in enumerate(zip(states, layers, strict=True)):
-        before, out = _array(state.mT), np.empty((batch, count, len(bias)))
-        after.append(np.empty_like(before))
-        loops.tracker_layer(x, before, after[-1], weight, bias, k > 0, out)
-        x = out
-    scores, f0 = np.empty((batch, count, len(head[1]))), np.empty((batch, count))
-    loops.linear(_rows(x), *head, _rows(scores))
-    loops.frequency(_rows(scores), lowest, near, f0.reshape(-1))
-    states = tuple(torch.from_numpy(state).mT for state in after)
-    return states, torch.from_numpy(scores), torch.from_numpy(f0)
+    x, kept = _array(mel.mT).astype(np.float64), []
+    for k, (state, layer) in enumerate(zip(states, layers, strict=True)):
+        chunk = Chunk(x, _array(state.mT), span, last)
+        kept.append(chunk.after)
+        x = chunk.out(len(layer[1]))
+        if chunk.count:
+            sizes = (chunk.padding, chunk.lookback)
+            loops.tracker_layer(chunk.x, chunk.state, *sizes, chunk.after, k > 0, *layer, x)
+        else:
+            chunk.after[:] = chunk.seen()
+    scores, f0 = np.empty((*x.shape[:2], len(head[1]))), np.empty(x.shape[:2])
+    if x.shape[1]:
+        loops.linear(_rows(x), *head, _rows(scores))
+        loops.frequency(_rows(scores), lowest, near, f0.reshape(-1))
+    return tuple(map(_state, kept)), torch.from_numpy(scores), torch.from_numpy(f0)
+
+
+def _state(after: Array) -> Tensor:
+    """What a loop left (B, A, C) as the state (B, C, A) of a layer."""
+    return torch.from_numpy(after).mT

@@ -275,15 +275,19 @@ def convolve(seen, weight, bias, out):
 
 @compiled
 def join(state, x, seen, after):
-    """State (B, R, C) and x (B, n, C), one after the other: seen (B, R + n, C); its end: after (B, R, C)."""
+    """State (B, R, C), x (B, n, C) and zeros in a row: seen (B, M, C). Its end: after (B, A, C)."""
     kept, count = state.shape[1], x.shape[1]
+    done = seen.shape[1] - after.shape[1]
     for b in range(x.shape[0]):
-        for n in range(kept + count):
+        for n in range(seen.shape[1]):
             for c in range(x.shape[2]):
-                seen[b, n, c] = state[b, n, c] if n < kept else x[b, n - kept, c]
-        for n in range(kept):
+                if n < kept:
+                    seen[b, n, c] = state[b, n, c]
+                else:
+                    seen[b, n, c] = x[b, n - kept, c] if n < kept + count else seen.dtype.type(0)
+        for n in range(after.shape[1]):
             for c in range(x.shape[2]):
-                after[b, n, c] = seen[b, count + n, c]
+                after[b, n, c] = seen[b, done + n, c]
 
 
 @compiled
@@ -295,14 +299,30 @@ def normalise_rows(x, scale, shift, epsilon):
 
 @compiled
 def convnext(
-    x, state, after, epsilon, gain, taps, bias, scale, shift, expand, expand_bias, contract, contract_bias
+    x,
+    state,
+    padding,
+    lookback,
+    after,
+    out,
+    epsilon,
+    gain,
+    taps,
+    bias,
+    scale,
+    shift,
+    expand,
+    expand_bias,
+    contract,
+    contract_bias,
 ):
-    """x (B, n, C), state (B, K - 1, C) -> in place the outputs of a causal block; after (B, K - 1, C).
+    """x (B, n, C), state (B, R, C) -> outputs of a block: out (B, m, C), m > 0, and state: after (B, A, C).
 
-    taps (K, C), expand (H, C), contract (C, H), the others vectors.
+    padding: zeros behind x. lookback: inputs before an output's own. taps (K, C), expand (H, C), contract
+    (C, H), the others vectors.
     """
-    batch, count, channels = x.shape
-    seen = np.empty((batch, state.shape[1] + count, channels), f32)
+    batch, count, channels = out.shape
+    seen = np.empty((batch, state.shape[1] + x.shape[1] + padding, channels), f32)
     join(state, x, seen, after)
     y = np.empty((batch, count, channels), f32)
     depthwise_norm(seen, taps, bias, 1, scale, shift, epsilon, y)
@@ -313,22 +333,22 @@ def convnext(
     for b in range(batch):
         for n in range(count):
             for c in range(channels):
-                x[b, n, c] += gain[c] * y[b, n, c]
+                out[b, n, c] = seen[b, lookback + n, c] + gain[c] * y[b, n, c]
 
 
 @compiled
-def tracker_layer(x, state, after, weight, bias, residual, out):
-    """x (B, n, C), state (B, K - 1, C) -> gelu of x, if residual, and its causal convolution: out (B, n, O).
+def tracker_layer(x, state, padding, lookback, after, residual, weight, bias, out):
+    """x (B, n, C), state (B, R, C) -> gelu of x, if residual, and its convolution: out (B, m, O), m > 0.
 
-    after (B, K - 1, C). In float64, exactly.
+    after (B, A, C), padding, lookback: as in `convnext`. In float64, exactly.
     """
-    seen = np.empty((x.shape[0], state.shape[1] + x.shape[1], x.shape[2]))
+    seen = np.empty((x.shape[0], state.shape[1] + x.shape[1] + padding, x.shape[2]))
     join(state, x, seen, after)
     convolve(seen, weight, bias, out)
     for b in range(out.shape[0]):
         for n in range(out.shape[1]):
             for c in range(out.shape[2]):
-                y = out[b, n, c] + (x[b, n, c] if residual else 0.0)
+                y = out[b, n, c] + (seen[b, lookback + n, c] if residual else 0.0)
                 out[b, n, c] = 0.5 * y * (1.0 + math.erf(0.7071067811865476 * y))
 
 

@@ -8,7 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.kernels import cpu
+
 FEW = 70  # frames, with their history: what is a few launches' time elsewhere
+
+
+class Pointwise(nn.Conv1d):
+    """A convolution of one frame. On a CPU, without gradients, a product: the library prepares for longer."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, N) -> (B, C_out, N)."""
+        if not x.is_cpu or torch.is_grad_enabled() or self.bias is None:
+            return super().forward(x)
+        weight = self.weight[:, :, 0].expand(len(x), -1, -1)
+        return torch.baddbmm(self.bias[:, None], weight, x)
 
 
 class StreamConv1d(nn.Conv1d):
@@ -34,6 +50,11 @@ class StreamConv1d(nn.Conv1d):
         span = dilation * (kernel_size - 1)
         self.lookahead = 0 if causal else span // 2
         self.lookback = span - self.lookahead
+
+    @property
+    def span(self) -> cpu.Span:
+        """Lookback and lookahead, for loops."""
+        return cpu.Span(self.lookback, self.lookahead)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, N) -> (B, C_out, N)."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.nn.conv import Pointwise
 from audiogen.nn.convnext import ConvNeXtBlock
 from audiogen.nn.level_embedding import LevelEmbedding
 from audiogen.nn.unet import UNetDenoiser
@@ -33,13 +34,13 @@ class ConvNeXtDenoiser(nn.Module):
         self, n_mels: int, condition: int, channels: int = 192, blocks: int = 6, hidden: int = 384
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv1d(n_mels, channels, 1)
+        self.stem = Pointwise(n_mels, channels)
         self.level = LevelEmbedding(channels)
-        self.condition = nn.Conv1d(condition, channels * blocks, 1)
+        self.condition = Pointwise(condition, channels * blocks)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(channels, hidden, layer_scale=1 / blocks) for _ in range(blocks)
         )
-        self.head = nn.Conv1d(channels, n_mels, 1)
+        self.head = Pointwise(channels, n_mels)
 
     def project(self, condition: Tensor) -> Tensor:
         """Condition (B, C, N) -> every block's share of it, one 1x1 convolution for all."""
@@ -60,7 +61,7 @@ class WaveNetLayer(nn.Module):
         super().__init__()
         padding = dilation * (kernel_size // 2)
         self.conv = nn.Conv1d(channels, 2 * channels, kernel_size, padding=padding, dilation=dilation)
-        self.out = nn.Conv1d(channels, 2 * channels, 1)
+        self.out = Pointwise(channels, 2 * channels)
 
     def forward(self, x: Tensor, level: Tensor, condition: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, C, N), level (B, C), condition (B, 2C, N) -> residual and skip outputs (B, C, N)."""
@@ -85,15 +86,15 @@ class WaveNetDenoiser(nn.Module):
         dilation_cycle: int = 1,
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv1d(n_mels, channels, 1)
+        self.stem = Pointwise(n_mels, channels)
         self.level = LevelEmbedding(channels)
         self.levels = nn.Linear(channels, channels * blocks)
-        self.condition = nn.Conv1d(condition, 2 * channels * blocks, 1)
+        self.condition = Pointwise(condition, 2 * channels * blocks)
         self.layers = nn.ModuleList(
             WaveNetLayer(channels, kernel_size, 2 ** (i % dilation_cycle)) for i in range(blocks)
         )
-        self.skip = nn.Conv1d(channels, channels, 1)
-        self.head = nn.Conv1d(channels, n_mels, 1)
+        self.skip = Pointwise(channels, channels)
+        self.head = Pointwise(channels, n_mels)
         nn.init.zeros_(self.head.weight)
 
     def project(self, condition: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.nn.conv import Pointwise
 from audiogen.nn.convnext import ChannelNorm
 
 
@@ -21,7 +22,7 @@ class PreNet(nn.Module):
         )
         self.norms = nn.ModuleList(ChannelNorm(channels) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Conv1d(channels, channels, 1)
+        self.out = Pointwise(channels, channels)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
@@ -44,8 +45,8 @@ class RelativeAttention(nn.Module):
         if channels % heads:
             raise ValueError(f"{channels} channels do not divide into {heads} heads; use a multiple")
         self.heads, self.window = heads, window
-        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
-        self.out = nn.Conv1d(channels, channels, 1)
+        self.qkv = Pointwise(channels, 3 * channels)
+        self.out = Pointwise(channels, channels)
         self.dropout = nn.Dropout(dropout)
         width = channels // heads
         self.distance_keys = nn.Parameter(torch.randn(2 * window + 1, width) * width**-0.5)

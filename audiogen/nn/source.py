@@ -65,13 +65,13 @@ class F0Tracker(nn.Module):
         self, state: Sequence[Tensor], mel: Tensor, last: bool = False
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """`stream` and `frequency` in one: state, scores (B, m, CLASSES), F0 (B, m) in Hz, no gradient."""
-        if self.stem.lookahead or not cpu.takes_products(mel, mel.shape[0] * mel.shape[2]):
+        if not cpu.takes_products(mel, mel.shape[0] * mel.shape[2]):
             after, scores = self.stream(state, mel, last)
             return after, scores, self.frequency(scores).detach()
         weights = self._weights
         if weights is None:
             weights = self._weights = cpu.arrays(self.stem, *self.layers, self.head)
-        return cpu.track(mel, state, self.LOWEST_HZ, self.NEAR, weights)
+        return cpu.track(mel, state, self.LOWEST_HZ, self.NEAR, self.stem.span, weights, last)
 
     def _convolutions(self) -> list[StreamConv1d]:
         return [layer for layer in self.layers if isinstance(layer, StreamConv1d)]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.nn.conv import Pointwise
 from audiogen.nn.convnext import ChannelNorm
 
 
@@ -24,7 +25,7 @@ class FFTBlock(nn.Module):
         self.attention = nn.MultiheadAttention(channels, heads, dropout, batch_first=True) if heads else None
         self.attention_norm = ChannelNorm(channels) if heads else None
         self.conv = nn.Conv1d(channels, hidden, kernel_size, padding=kernel_size // 2)
-        self.pointwise = nn.Conv1d(hidden, channels, 1)
+        self.pointwise = Pointwise(hidden, channels)
         self.norm = ChannelNorm(channels)
         self.dropout = nn.Dropout(dropout)
 

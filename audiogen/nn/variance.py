@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.nn.conv import Pointwise
 from audiogen.nn.convnext import ChannelNorm
 
 
@@ -35,7 +36,7 @@ class VariancePredictor(nn.Module):
         )
         self.norms = nn.ModuleList(ChannelNorm(hidden) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Conv1d(hidden, 1, 1)
+        self.out = Pointwise(hidden, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, C, S), mask (B, 1, S) -> (B, S), zero where masked."""

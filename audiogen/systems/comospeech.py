@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from audiogen.acoustic_model import AcousticModel, Condition, pad_tokens
 from audiogen.audio import Timing
 from audiogen.nn.alignment import monotonic_alignment
+from audiogen.nn.conv import Pointwise
 from audiogen.nn.denoiser import DENOISERS, MelDenoiser
 from audiogen.nn.variance import VariancePredictor, regulate_length
 from audiogen.sampling.distillation import (
@@ -110,7 +111,7 @@ class CoMoSpeech(AcousticModel):
         self.default_steps = default_steps
         self.prior, self.temperature, self.alignment = prior, temperature, alignment
         self.diagonal_steps, self.sigma_mean, self.sigma_std = diagonal_steps, sigma_mean, sigma_std
-        self.mean = nn.Conv1d(channels, self.mel_spec.n_mels, 1)
+        self.mean = Pointwise(channels, self.mel_spec.n_mels)
         self.duration = VariancePredictor(channels, duration_channels, 3, 0.5)
         make = DENOISERS[denoiser_type]
         roles = ("teacher", "student") if self.student_steps else ("teacher",)

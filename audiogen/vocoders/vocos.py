@@ -16,7 +16,7 @@ from audiogen.nn.refinement import PhaseRefinement, RefinementState
 from audiogen.nn.source import Source, SourceState
 from audiogen.spectral import MelSpec
 
-PIECE = 64  # frames
+PIECE = 256  # frames
 LOG_MAX = math.log(100.0)  # no single bin can explode
 
 
@@ -52,9 +52,9 @@ class Vocos(nn.Module):
     relative to those of a pulse train with some noise (`Source`), of which the head says how much.
     refinements: iterations of Griffin-Lim at the end, which training sees; each costs look-ahead.
 
-    fused: set it to let Numba compile the loops over frames (`audiogen.kernels.cpu`) for the CPU: up to a
-    quarter less time, for a causal stream in short chunks two thirds less, once Numba is imported and, at the
-    first use on a machine, has compiled them.
+    fused: set it to let Numba compile the loops over frames (`audiogen.kernels.cpu`) for the CPU: a little
+    less time, half or less for a stream in short chunks, once Numba is imported and, at the first use on a
+    machine, has compiled them.
     """
 
     def __init__(
@@ -178,12 +178,13 @@ class Vocos(nn.Module):
 
     def _stack(self, state: VocosState, mel: Tensor, last: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """States of stem and blocks, and the head's output (B, m, outputs), float32."""
-        if self.stem.lookahead == 0 and self.blocks and cpu.takes_products(mel, len(mel) * mel.shape[-1]):
+        if self.blocks and cpu.takes_products(mel, len(mel) * mel.shape[-1]):
             weights = self._weights
             if weights is None:
                 weights = cpu.arrays(self.stem, self.stem_norm, *self.blocks, self.head_norm, self.head)
                 self._weights = weights
-            return cpu.stack(state.stem, state.blocks, mel, self.head_norm.eps, weights)
+            spans = self.stem.span, self._blocks()[0].depthwise.span
+            return cpu.stack(state.stem, state.blocks, mel, self.head_norm.eps, spans, weights, last)
         stem, x, _ = self.stem.stream(state.stem, mel, last)
         x = self.stem_norm(x.transpose(1, 2)).transpose(1, 2)
         states = []

@@ -123,38 +123,39 @@ def test_gelu_is_torch_s_to_rounding():
 
 def random_vocos(**options):
     """Weights far from where training begins, so that every one of them counts."""
-    vocoder = Vocos(MelSpec(), 16, 24, 3, causal=True, **options)
+    vocoder = Vocos(MelSpec(), 16, 24, 3, **{"causal": True, **options})
     for parameter in vocoder.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return vocoder
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("batch", "causal"), [(1, True), (2, True), (1, False), (2, False)])
 @given(cuts=CUTS)
 @settings(max_examples=10, deadline=None)
-def test_a_causal_stack_is_torch_s_in_any_chunks(batch, cuts):
-    vocoder, mel = random_vocos(), torch.randn(batch, 80, 19)
-    state, outputs = vocoder.init_state(batch), []
-    for piece in chunks(mel, cuts, -1):
-        stem, blocks, y = vocoder._stack(state, piece, False)
+def test_a_stack_is_torch_s_in_any_chunks(batch, causal, last, cuts):
+    vocoder, mel = random_vocos(causal=causal), torch.randn(batch, 80, 29)
+    state, outputs, pieces = vocoder.init_state(batch), [], chunks(mel, cuts, -1)
+    for k, piece in enumerate(pieces):
+        stem, blocks, y = vocoder._stack(state, piece, last and k + 1 == len(pieces))
         state = state._replace(stem=stem, blocks=blocks)
         outputs.append(y)
     with cpu.fused(False):
-        stem, blocks, expected = vocoder._stack(vocoder.init_state(batch), mel, False)
+        stem, blocks, expected = vocoder._stack(vocoder.init_state(batch), mel, last)
     assert torch.allclose(torch.cat(outputs, dim=1), expected, atol=1e-4)
     for ours, theirs in zip((state.stem, *state.blocks), (stem, *blocks), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("batch", "causal"), [(1, True), (2, True), (1, False), (2, False)])
 @given(cuts=CUTS)
 @settings(max_examples=10, deadline=None)
-def test_a_tracker_is_torch_s_in_any_chunks(batch, cuts):
+def test_a_tracker_is_torch_s_in_any_chunks(batch, causal, cuts):
     """To the rounding of float64, so that phases do not drift apart."""
-    tracker, mel = F0Tracker(80, channels=8, causal=True), torch.randn(batch, 80, 19)
-    state, f0 = tracker.init_state(batch), []
-    for piece in chunks(mel, cuts, -1):
-        state, _, frequency = tracker.follow(state, piece)
+    tracker, mel = F0Tracker(80, channels=8, causal=causal), torch.randn(batch, 80, 19)
+    state, f0, pieces = tracker.init_state(batch), [], chunks(mel, cuts, -1)
+    for k, piece in enumerate(pieces):
+        state, _, frequency = tracker.follow(state, piece, k + 1 == len(pieces))
         f0.append(frequency)
     expected = tracker.frequency(tracker(mel))
     assert torch.allclose(torch.cat(f0, dim=1), expected, rtol=1e-12)
