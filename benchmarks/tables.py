@@ -422,6 +422,28 @@ def storm_quality() -> str:
     return "\n\n".join([table(head, rows), note])
 
 
+def storm_speed() -> str:
+    """One evaluation of the enhancer's networks beside NCSN++M, whole runs, and a long file."""
+    found = results("speed_enhance")
+    rows = [
+        [
+            row["name"],
+            str(row["evaluations"]),
+            f"{row['rtf']:.3f}",
+            f"{row['rtf_least']:.3f} to {row['rtf_most']:.3f}",
+        ]
+        for row in found["runs"]
+    ]
+    context, long = found["context"], found["long"]
+    note = (
+        f"{context['seconds']:g} s at batch 1, medians of {context['runs']} runs in turns. A file of "
+        f"{long['minutes']:g} minutes through `audiogen enhance`: RTF {long['rtf']:.3f}, resident memory at "
+        f"most {long['second_quarter_mb']:.0f} MB in the second quarter of the run and "
+        f"{long['last_quarter_mb']:.0f} MB in the last. Machine: {machine(context)}."
+    )
+    return "\n\n".join([table(["", "evaluations", "RTF", "over runs"], rows), note])
+
+
 def digest(name: str) -> Callable[[], str]:
     """The SHA-256 of a model's weights, and their size."""
 
@@ -445,6 +467,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "stream speed": stream_speed,
     "kernels": kernels,
     "storm quality": storm_quality,
+    "storm speed": storm_speed,
     "sampling orders": sampling_orders,
     "sampling weak orders": sampling_weak_orders,
     "sampling straight line": sampling_straight_line,

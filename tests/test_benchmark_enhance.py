@@ -12,6 +12,7 @@ from noisy_corpus import write_pairs
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import quality_enhance  # noqa: E402
+import speed_enhance  # noqa: E402
 
 from audiogen import hub  # noqa: E402
 from audiogen.metrics.enhancement_evaluation import EnhanceEvaluation, EnhanceScore  # noqa: E402
@@ -58,3 +59,23 @@ def test_the_script_writes_the_table(tmp_path, monkeypatch, capsys):
     assert np.isclose(content["gains"]["StoRM, 1 step"]["si_sdr_db"]["value"], 0, atol=0.01)
     assert content["context"]["models"]["SGMSE+"]["model"] == "sgmse.safetensors"
     assert "StoRM, 30 steps" in capsys.readouterr().out
+
+
+def test_speeds_of_networks_presets_and_a_long_file(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "speed.json"
+    words = ["--seconds", "0.5", "--runs", "1", "--threads", "1", "--long-minutes", "0.05", "--no-peer"]
+    speed_enhance.main([*words, "--out", str(out)])
+    content = json.loads(out.read_text())
+    evaluations = {row["name"]: row["evaluations"] for row in content["runs"]}
+    assert evaluations["storm, as shipped"] == evaluations["predictor"] == evaluations["score network"] == 1
+    assert evaluations["StoRM, balanced"] > evaluations["StoRM, fast"]
+    for row in content["runs"]:
+        assert 0 < row["rtf_least"] <= row["rtf"] <= row["rtf_most"]
+    assert content["long"]["rtf"] == pytest.approx(content["long"]["seconds"] / 3)
+    assert content["long"]["peak_mb"] > 100  # of the process that worked, not of a shell
+    assert "0.05 minutes" in capsys.readouterr().out
+
+
+def test_a_command_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="no such luck"):
+        speed_enhance.watched([sys.executable, "-c", "raise SystemExit('no such luck')"], 0.01)
