@@ -33,14 +33,14 @@ def blocks(page, kind):
 
 
 def commands(page):
-    """The shell lines of a page without their comments; a line that ends in a backslash goes on in the next."""
+    """The shell lines of a page without comments; one that ends in a backslash goes on in the next."""
     lines = "".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
     plain = (re.sub(r"\s+", " ", re.sub(r"(^|  +)#.*", "", line)).strip() for line in lines)
     return [line for line in plain if line]
 
 
 def once(pages, place_of):
-    """Pairs (page, command) of all pages, a line that pages in the same place share with the first of them."""
+    """Pairs (page, command) of all pages; a line that pages of one place share is the first one's."""
     left_out = {line for line, _ in NOT_RUN}
     found = {}
     for page in pages:
@@ -51,7 +51,7 @@ def once(pages, place_of):
 
 
 def parts(line):
-    """A line cut where audiogen's own words end at a pipe, a redirection or the like -> (its words, the rest)."""
+    """A line cut where audiogen's words end at a pipe, a redirection or the like -> (words, rest)."""
     pieces, seen = WORD.findall(line), False
     for number, piece in enumerate(pieces):
         seen = seen or "audiogen " in piece
@@ -119,11 +119,11 @@ def inside(place, folder):
         yield folder
 
 
-def prepare(place, name, folder, fixture):
-    """Fill an empty folder as the place wants it. fixture: gives pytest's fixture of a name."""
+def prepare(place, name, folder):
+    """Fill an empty folder as the place of that name wants it."""
     for each in ("configs", "benchmarks"):
         (folder / each).symlink_to(ROOT / each)
     script = Path(__file__).with_name("docs_places.py")
     program(folder, "audiogen", f'exec "{sys.executable}" "{script}" {name} "{folder}" "$@"')
     with inside(place, folder):
-        place.fill(folder, fixture)
+        place.fill(folder)

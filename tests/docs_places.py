@@ -30,11 +30,11 @@ SECOND_VOICE = ["The gate is open.", "A cat sat on the wall.", "We sold the old 
 class Place(NamedTuple):
     """A folder to be.
 
-    fill: called in the empty folder with its path and what gives pytest's fixture of a name. patches: in
-    force while it is filled and whenever a line runs in it. more: words that make a line small.
+    fill: called in the empty folder, with its path. patches: in force while it is filled and whenever a line
+    runs in it. more: words that make a line small.
     """
 
-    fill: Callable[[Path, Callable], None]
+    fill: Callable[[Path], None]
     patches: Callable[[pytest.MonkeyPatch, Path], None] = lambda patch, folder: None
     more: Mapping[str, Sequence[str]] = {}
 
@@ -57,7 +57,7 @@ def sound(path, seed=0):
 
 
 def fake_aplay(folder):
-    """A program that hears its input to the end, and refuses silence and, unless told of PCM, what is no WAV."""
+    """A program that hears its input to the end, and refuses an empty one and, unless PCM, what is no WAV."""
     program(
         folder,
         "aplay",
@@ -108,7 +108,7 @@ def write_release(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def fill_speech(folder, fixture):
+def fill_speech(folder):
     """Corpora of two voices, recordings, a release, and programs."""
     rows = []
     for i, text in enumerate(TEXTS):
@@ -145,7 +145,7 @@ SPEECH = Place(
 )
 
 
-def fill_enhancement(folder, fixture):
+def fill_enhancement(folder):
     """Speech and noise, and a noisy recording."""
     write_ivr(folder / "ivr")
     write_noise(folder / "ESC-10")
@@ -167,8 +167,9 @@ ENHANCEMENT = Place(
             "1",
         ),
         "audiogen fit -c configs/storm.yaml --model.init_args.predictor alone": TINY_STORM,
-        "audiogen fit -c configs/storm.yaml --model.init_args.predictor frozen --model.init_args.predictor_from "
-        "runs/storm/first.ckpt --model.init_args.residual_std 0.05": TINY_STORM,
+        "audiogen fit -c configs/storm.yaml --model.init_args.predictor frozen "
+        "--model.init_args.predictor_from runs/storm/first.ckpt "
+        "--model.init_args.residual_std 0.05": TINY_STORM,
     },
 )
 
@@ -188,7 +189,7 @@ def convert_patches(patch, folder):
         patch.setattr(f"{module}.speaker_embedding", embed)
 
 
-def fill_conversion(folder, fixture):
+def fill_conversion(folder):
     """A tiny converter under the name of the default, recordings, and tiny checkpoints of its training."""
     from test_stablevc import small, speech
 
@@ -238,7 +239,7 @@ def music_parts():
     }
 
 
-def fill_music(folder, fixture):
+def fill_music(folder):
     """A tiny composer under the name of the default."""
     from audiogen.systems.melody_music import MeLoDyMusic
 
@@ -282,15 +283,16 @@ NOTE = (
     "<note><pitch><step>{}</step><octave>4</octave></pitch><duration>1</duration>"
     "<lyric><syllabic>single</syllabic><text>{}</text></lyric></note>"
 )
+WORDS = zip("CDEC", ("ni", "hao", "la", "la"), strict=True)
 SONG = (
     '<score-partwise><part-list><score-part id="P1"><part-name/></score-part></part-list><part id="P1">'
     '<measure number="1"><attributes><divisions>2</divisions></attributes>'
-    f"{''.join(NOTE.format(step, text) for step, text in zip('CDEC', ('ni', 'hao', 'la', 'la'), strict=True))}"
+    f"{''.join(NOTE.format(step, text) for step, text in WORDS)}"
     "</measure></part></score-partwise>"
 )
 
 
-def fill_songs(folder, fixture):
+def fill_songs(folder):
     """Songs in Opencpop's layout, scores, and a tiny singer."""
     from audiogen.systems.comospeech_sing import CoMoSpeechSing
 

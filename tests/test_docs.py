@@ -26,7 +26,7 @@ PYTHON = [(page, code) for page in PAGES for code in blocks(page, "python")]
 
 
 @pytest.fixture(scope="module")
-def enter(request, tmp_path_factory):
+def enter(tmp_path_factory):
     """enter(page): the context of the folder of that page, which is filled when it is first needed."""
     folders = {}
 
@@ -34,7 +34,7 @@ def enter(request, tmp_path_factory):
         name = place_of(page)
         if name not in folders:
             folders[name] = tmp_path_factory.mktemp(name)
-            docs_commands.prepare(PLACES[name], name, folders[name], request.getfixturevalue)
+            docs_commands.prepare(PLACES[name], name, folders[name])
         return inside(PLACES[name], folders[name])
 
     return enter
