@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # as a program
 
 import fake_content
 from docs_commands import program
+from fake_enhancer import fake_pesq
 from noisy_corpus import write_ivr, write_noise
 from synthetic_corpus import TEXTS, utter, write_corpus
 from synthetic_songs import melody, score_of, write_opencpop
@@ -146,7 +147,9 @@ SPEECH = Place(
 
 
 def fill_enhancement(folder):
-    """Speech and noise, and a noisy recording."""
+    """Speech and noise, and recordings."""
+    sound("recording.wav")
+    sound("calls/one.wav", 1)
     write_ivr(folder / "ivr")
     write_noise(folder / "ESC-10")
 
@@ -159,7 +162,10 @@ TINY_STORM = (
 )
 ENHANCEMENT = Place(
     fill_enhancement,
-    more={
+    lambda patch, folder: fake_pesq(patch),
+    {
+        "audiogen evaluate enhance --noisy data/enhancement/test/noisy --clean data/enhancement/test/clean "
+        "--report scores.json": ("--limit", "2"),
         "audiogen prepare enhancement --noise ESC-10 --out data/enhancement": (
             "--speech",
             "ivr",
@@ -335,11 +341,20 @@ PLACES = {
 PLACE_OF = {  # page: its place
     "README": "speech",
     "comospeech": "speech",
+    "enhancing": "enhancement",
+    "index": "speech",
     "melody": "music",
+    "prodiff": "speech",
+    "sampling": "speech",
     "singing": "songs",
+    "speaking": "speech",
     "stablevc": "conversion",
     "storm": "enhancement",
+    "streaming": "speech",
+    "training": "speech",
+    "vocoders": "speech",
 }
+ELSEWHERE = {"demo": "tests/demo/test_command.py"}  # page: the test that runs its lines
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ import re
 import docs_commands
 import pytest
 import torch
-from docs_commands import PAGES, blocks, inside, once
-from docs_places import PLACE_OF, PLACES
+from docs_commands import PAGES, ROOT, blocks, inside, once
+from docs_places import ELSEWHERE, PLACE_OF, PLACES
 
 from audiogen.audio import read_audio
 
@@ -21,8 +21,9 @@ def place_of(page):
     return PLACE_OF[page.stem]
 
 
-COMMANDS = once(PAGES, place_of)
-PYTHON = [(page, code) for page in PAGES for code in blocks(page, "python")]
+HERE = [page for page in PAGES if page.stem not in ELSEWHERE]
+COMMANDS = once(HERE, place_of)
+PYTHON = [(page, code) for page in HERE for code in blocks(page, "python")]
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,8 @@ def test_words_that_make_a_line_small_belong_to_a_line():
     for name, place in PLACES.items():
         printed = {c for page, c in COMMANDS if place_of(page) == name}
         assert set(place.more) <= printed, set(place.more) - printed
+    pages = {page.stem for page in PAGES}
+    assert all((ROOT / test).is_file() for page, test in ELSEWHERE.items() if page in pages)
     assert {line for line, _ in docs_commands.NOT_RUN} <= {
         c for p in PAGES for c in docs_commands.commands(p)
     }
