@@ -131,8 +131,8 @@ def peers() -> str:
     head = ["task", "audiogen", "times real time", "peer", "times real time", "ratio"]
     note = (
         "Each pair in one process, in turns, batch 1. Peers of speech and vocoders are their authors' "
-        "modules with random weights: speed is compared, quality is not. They are larger networks, for 22.05 and "
-        "24 kHz where ours makes 16 kHz. "
+        "modules with random weights: speed is compared, quality is not. They are larger networks, for "
+        "22.05 and 24 kHz where ours makes 16 kHz. "
         f"Machine of speech: {machine(results('speed_tts')['context'])}; of vocoders: "
         f"{machine(results('speed_vocoder')['context'])}."
     )
