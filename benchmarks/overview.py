@@ -85,7 +85,7 @@ def systems() -> str:
     rows = [
         ["[ProDiff](docs/prodiff.md), 2022", "text to speech", "`audiogen tts`", "2 (4, 1)"],
         ["[CoMoSpeech](docs/comospeech.md), 2023", "text to speech", "`--model comospeech`", "1 (2, 4)"],
-        ["[StoRM](docs/storm.md), 2023", "speech enhancement", "`audiogen enhance`", "0 to 30"],
+        ["[StoRM](docs/storm.md), 2023", "speech enhancement", "`audiogen enhance`", "0 (1 to 30)"],
         ["[StableVC](docs/stablevc.md), 2025", "voice conversion", "`audiogen convert`", "1 to 20"],
         ["[MeLoDy](docs/melody.md), 2023", "music from words", "`audiogen music`", "1 to 20"],
         ["[Singing](docs/singing.md), on CoMoSpeech", "song from a score", "`audiogen sing`", "1 (2, 4)"],
