@@ -10,7 +10,7 @@ from docs_places import ELSEWHERE, PLACE_OF, PLACES
 
 from audiogen.audio import read_audio
 
-UNTRAINED = ("my_voice", "me.safetensors", "my_singer")  # voices that say little
+UNTRAINED = ("my_voice", "me.safetensors", "my_singer", "audiogen convert")  # they say little
 
 
 def place_of(page):
@@ -61,6 +61,14 @@ def test_the_python_of_a_page_runs(page, code, enter):
 def test_links_of_a_page_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_no_command_hides_in_another_block(page):
+    fenced = re.findall(r"^```.*?^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    printed = [line for block in fenced for line in block.splitlines() if line.startswith("audiogen ")]
+    inside_bash = "".join(blocks(page, "bash")).splitlines()
+    assert set(printed) <= set(inside_bash)
 
 
 def test_words_that_make_a_line_small_belong_to_a_line():
