@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cells import MODELS, RESULTS, machine, results, table
+from cells import MODELS, RESULTS, count_of, machine, results, table
 
 DASH = "-"
 
@@ -107,23 +107,24 @@ def systems() -> str:
 
 def peers() -> str:
     """Whatever was measured beside us in the same run: its speed, ours, and how many times ours is."""
-    rows = []
-    for name, note in (("speed_tts", "2 steps"), ("speed_tts_comospeech", "1 step, `--compile`")):
-        warm, model = results(name)["warm"], results(name)["context"]["model"]
-        ours, other = warm["audiogen"]["rtf"], warm["matcha_vocos"]["rtf"]
-        rows.append(["text to speech", f"{model}, {note}", "Matcha-TTS, 4 steps, and vocos", ours, other])
+    rows, more = [], ""
+    for name in ("speed_tts", "speed_tts_comospeech"):
+        warm, context = results(name)["warm"], results(name)["context"]
+        voice = f"{context['model']}, {count_of(context['steps'], 'step')}"
+        voice += ", `--compile`" if context.get("compiled") else ""
+        rtfs = [warm[key]["rtf"] for key in ("audiogen", "matcha_vocos")]
+        rows.append(["text to speech", voice, "Matcha-TTS, 4 steps, and vocos", *rtfs])
     speed = results("speed_vocoder")["vocoders"]
     for other in ("vocos (official)", "HiFi-GAN V1 (official)"):
         if f"{other}, whole" in speed:
             ours, theirs = (speed[f"{who}, whole"]["rtf"] for who in ("vocos-16k", other))
             rows.append(["mel to waveform", "vocos-16k", other, ours, theirs])
-    enhanced = results("quality_enhance")["conditions"]
-    rtfs = {entry["condition"]: rtf["value"] for entry in enhanced if (rtf := entry["summary"].get("rtf"))}
-    rows += [
-        ["speech enhancement", "storm, predictor", name, rtfs["StoRM, predictor only"], rtf]
-        for name, rtf in rtfs.items()
-        if not name.startswith("StoRM")
-    ]
+    if enhancement := found("speed_enhance"):
+        by_name = {row["name"]: row["rtf"] for row in enhancement["runs"]}
+        if theirs := by_name.get("NCSN++M"):
+            ours = "storm, as shipped"
+            rows.append(["speech enhancement", ours, "NCSN++M, one evaluation", by_name[ours], theirs])
+            more = "NCSN++M is the papers' network in our code, which they evaluate up to 60 times. "
     cells = [
         [task, name, f"{1 / ours:.0f}x", other, f"{1 / theirs:.1f}x", f"{theirs / ours:.1f}"]
         for task, name, other, ours, theirs in rows
@@ -132,7 +133,7 @@ def peers() -> str:
     note = (
         "Each pair in one process, in turns, batch 1. Peers of speech and vocoders are their authors' "
         "modules with random weights: speed is compared, quality is not. They are larger networks, for "
-        "22.05 and 24 kHz where ours makes 16 kHz. "
+        f"22.05 and 24 kHz where ours makes 16 kHz. {more}"
         f"Machine of speech: {machine(results('speed_tts')['context'])}; of vocoders: "
         f"{machine(results('speed_vocoder')['context'])}."
     )
