@@ -110,10 +110,10 @@ def peers() -> str:
     rows, more = [], ""
     for name in ("speed_tts", "speed_tts_comospeech"):
         warm, context = results(name)["warm"], results(name)["context"]
-        voice = f"{context['model']}, {count_of(context['steps'], 'step')}"
-        voice += ", `--compile`" if context.get("compiled") else ""
+        spoken = f"{context['model']}, {count_of(context['steps'], 'step')}"
+        spoken += ", `--compile`" if context.get("compiled") else ""
         rtfs = [warm[key]["rtf"] for key in ("audiogen", "matcha_vocos")]
-        rows.append(["text to speech", voice, "Matcha-TTS, 4 steps, and vocos", *rtfs])
+        rows.append(["text to speech", spoken, "Matcha-TTS, 4 steps, and vocos", *rtfs])
     speed = results("speed_vocoder")["vocoders"]
     for other in ("vocos (official)", "HiFi-GAN V1 (official)"):
         if f"{other}, whole" in speed:
