@@ -12,12 +12,15 @@ sys.path.insert(0, str(BENCHMARKS))
 import cells  # noqa: E402
 import overview  # noqa: E402
 
+UNMEASURED = ("quality_convert", "speed_enhance", "speed_music")  # at first
+
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch):
     """A copy of the results and of the names of models, which a test may change -> write(name, content)."""
     for path in cells.RESULTS.glob("*.json"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+        if path.stem not in UNMEASURED:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
     for module in (cells, overview):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(overview, "MODELS", tmp_path / "models")
