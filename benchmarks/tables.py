@@ -8,18 +8,16 @@ weights are blocks too. --check changes nothing and fails if a file does not say
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
+
+from cells import MODELS, ROOT, count_of, machine, results, table, value
+from overview import peers, systems
 
 from audiogen.hub import sha256
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 VOICES = ("prodiff", "comospeech")
 ENHANCERS = ("storm",)
 VOCODERS = ("vocos-16k", "vocos-16k-causal", "vocos-24k-music")
@@ -29,24 +27,11 @@ FILES = (
     "models/README.md",
     "docs/vocoders.md",
     "docs/comospeech.md",
+    "docs/prodiff.md",
+    "docs/enhancing.md",
+    "docs/streaming.md",
     *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *VOCODERS)),
 )
-
-
-def results(name: str) -> Any:
-    """The JSON a benchmark wrote."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def machine(context: dict[str, Any]) -> str:
-    """Where numbers come from, in words."""
-    return f"{context['cpu']}, {context['threads']} threads, torch {context['versions']['torch']}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def speed(name: str) -> str:
@@ -85,22 +70,6 @@ def speed(name: str) -> str:
             f"{long['peak_memory_mb'] / 1000:.2f} GB. Machine: {machine(context)}.",
         ]
     )
-
-
-def value(summary: dict[str, Any], name: str, form: str, scale: float = 1.0, interval: bool = False) -> str:
-    """One measured number, with its interval if wanted; a dash where there is none."""
-    if name not in summary or summary[name]["value"] is None:
-        return "-"
-    entry = summary[name]
-    text = format(scale * entry["value"], form)
-    if interval:
-        text += f" ({scale * entry['low']:{form}} to {scale * entry['high']:{form}})"
-    return text
-
-
-def count_of(number: int, what: str) -> str:
-    """1 step, 2 steps."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def decoder() -> str:
@@ -448,13 +417,15 @@ def digest(name: str) -> Callable[[], str]:
     """The SHA-256 of a model's weights, and their size."""
 
     def block() -> str:
-        path = ROOT / "models" / name / "model.safetensors"
+        path = MODELS / name / "model.safetensors"
         return f"`model.safetensors`: {path.stat().st_size / 1e6:.1f} MB, SHA-256 `{sha256(path)}`"
 
     return block
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "systems": systems,
+    "peers": peers,
     "speed": partial(speed, "speed_tts"),
     "quality": partial(quality, "quality_tts"),
     "comospeech speed": partial(speed, "speed_tts_comospeech"),
