@@ -284,19 +284,22 @@ class _Outbox(io.RawIOBase):
 class StreamEncoder:
     """Blocks of a signal to the bytes of a file that sounds from its first block on.
 
-    format: one of STREAM_FORMATS; Opus is of the next rate that it has. A whole signal as the first and last
+    format: one of STREAM_FORMATS. new_rate: in Hz, another one than the signal's; Opus is of the next rate that
+    it has. A whole signal as the first and last
     block gives the file that `write_audio` would, its length in the header; in all other cases a header says
     that the length is not known. Raises AudioError for other formats, and rates that the format has not.
     """
 
-    def __init__(self, format: str, sample_rate: int, channels: int = 1) -> None:
+    def __init__(
+        self, format: str, sample_rate: int, channels: int = 1, *, new_rate: int | None = None
+    ) -> None:
         import soundfile
 
         if format not in STREAM_FORMATS:
             raise AudioError(f"cannot stream {format!r}; use one of {', '.join(STREAM_FORMATS)}")
-        self.sample_rate = sample_rate
+        self.sample_rate = new_rate or sample_rate
         if format == "opus":
-            self.sample_rate = next((r for r in OPUS_RATES if r >= sample_rate), OPUS_RATES[-1])
+            self.sample_rate = next((r for r in OPUS_RATES if r >= self.sample_rate), OPUS_RATES[-1])
         self._format, self._channels, self._begun = format, channels, False
         self._resampler = Resampler(sample_rate, self.sample_rate, channels)
         self._outbox = _Outbox()

@@ -98,6 +98,13 @@ def test_opus_is_of_a_rate_that_it_has(rate, new_rate):
     assert np.abs(np.fft.rfft(heard[: new_rate // 2])).argmax() == 220
 
 
+def test_another_rate_can_be_asked_for():
+    data = b"".join(encode(StreamEncoder("pcm", RATE, new_rate=24000), tone(RATE)))
+    heard = decode(data, "pcm", 10**6)
+    assert len(heard) == pytest.approx(24000, abs=1)
+    assert np.abs(np.fft.rfft(heard)).argmax() == 440
+
+
 def test_an_end_without_samples_completes_the_file():
     encoder = StreamEncoder("mp3", RATE)
     data = encoder(tone()) + encoder(torch.zeros(1, 0), last=True)
