@@ -284,10 +284,10 @@ class _Outbox(io.RawIOBase):
 class StreamEncoder:
     """Blocks of a signal to the bytes of a file that sounds from its first block on.
 
-    format: one of STREAM_FORMATS. new_rate: in Hz, another one than the signal's; Opus is of the next rate that
-    it has. A whole signal as the first and last
-    block gives the file that `write_audio` would, its length in the header; in all other cases a header says
-    that the length is not known. Raises AudioError for other formats, and rates that the format has not.
+    format: one of STREAM_FORMATS. new_rate: in Hz, another one than the signal's; Opus is of the next rate
+    that it has. A whole signal as the first and last block gives the file that `write_audio` would, its
+    length in the header; in all other cases a header says that the length is not known. Raises AudioError for
+    other formats, and rates that the format has not.
     """
 
     def __init__(

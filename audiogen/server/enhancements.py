@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -71,16 +72,13 @@ def enhance(model: Served, job: Job) -> None:
     """Enhance a job's recording into a file without a name. Raises ValueError as `enhance_blocks`."""
     asked: Asked = job.content
     source = asked.recording
-    result = tempfile.TemporaryFile()
-    try:
+    with ExitStack() as stack:
+        result = stack.enter_context(tempfile.TemporaryFile())
         with AudioWriter(result, source.sample_rate, source.channels, asked.format) as writer:
             for block in enhance_blocks(model.system, source, asked.options, seed=asked.seed):
                 if job.cancelled:
-                    result.close()
                     return
                 job.heard(block.shape[-1] / source.sample_rate)
                 writer.write(block)
-    except BaseException:
-        result.close()
-        raise
+        stack.pop_all()  # who reads the file closes it
     job.put(result)

@@ -59,9 +59,9 @@ def blaming(param: str) -> Iterator[None]:
 
 
 def told(error: Exception) -> ApiError:
-    """What a client is told of an error in the work: the cause if it can mend it, else only that there is one.
+    """What a client is told of an error in the work: the cause if it can mend it.
 
-    The others are logged with their traceback.
+    Else only that there is one; the log has its traceback.
     """
     if isinstance(error, ApiError):
         return error

@@ -54,7 +54,10 @@ class VoiceId(BaseModel):
 
 
 class SpeechBody(BaseModel):
-    """OpenAI's fields; instructions are ignored. Ours: seed, steps, stream (False: whole, with its length)."""
+    """OpenAI's fields; instructions are ignored.
+
+    Ours: seed, steps, and stream; without it the answer is whole, with its length.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
