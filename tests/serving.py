@@ -11,7 +11,7 @@ from openai import OpenAI
 from audiogen.server.app import create_app
 from audiogen.server.limits import Limits
 
-PATIENCE_S = 60  # until a test that hangs fails
+PATIENCE_S = 15  # until a test that hangs fails
 
 
 class Serving:

@@ -52,7 +52,7 @@ class Guard:
         if self._key is not None and scope["path"] != HEALTH:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             # of constant time: how long it takes does not tell how much of a guess is right
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._key):
                 message = "wrong or missing API key; send the header Authorization: Bearer KEY"
                 raise ApiError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")

@@ -14,6 +14,7 @@ import openai
 import pytest
 import soundfile
 from fake_system import FakeSpeech
+from openai.types.audio import speech_create_params
 from serving import Gate, serving, until
 
 import audiogen
@@ -75,7 +76,7 @@ def test_instructions_and_the_names_of_openai_change_nothing(client):
 
 
 def test_all_voices_that_openais_client_names_are_known():
-    source = inspect.getsource(openai.types.audio.speech_create_params)
+    source = inspect.getsource(speech_create_params)
     (names,) = re.findall(r'"alloy"[^\]]*', source)[:1]
     assert set(re.findall(r'"(\w+)"', names)) <= set(OPENAI_VOICES)
 
