@@ -65,7 +65,7 @@ async def conversions(
     with blaming("steps"):
         options = ConvertOptions(num_steps=steps, keep_duration=keep_duration, tempo=tempo)
         chosen.system.nfe(options)
-    job = Job(alone(lambda job: convert(chosen, job)), time_limit_s=state.limits.request_s)
+    job = Job(alone(lambda job: convert(chosen, job)))
     try:
         source = await _recording(file, job.resources, state.limits.seconds)
         references = [

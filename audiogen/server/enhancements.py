@@ -54,7 +54,7 @@ async def enhancements(
     with blaming("steps" if steps is not None else "quality"):
         options = EnhanceOptions(quality, steps)
         check_options(chosen.system, options)
-    job = Job(alone(lambda job: enhance(chosen, job)), time_limit_s=state.limits.request_s)
+    job = Job(alone(lambda job: enhance(chosen, job)))
     try:
         path = await kept(file, job.resources)
         recording = Recording(path, file.filename or "the recording", state.limits.seconds)

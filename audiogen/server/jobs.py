@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any, TypeAlias
 
-from audiogen.server.errors import ApiError, told
+from audiogen.server.errors import told
 
 Part: TypeAlias = bytes | IO[bytes]  # what is sent next, or the file of all of it
 
@@ -18,22 +18,18 @@ class Job:
     """One request's work.
 
     work: does it, and that of other jobs of the same `group` (None: alone), in the model's thread; there it
-    calls `put`, `finish` and `fail`. content: what the request asks for. time_limit_s: after which the client
-    is told that it took too long. resources: closed when the work is done, or will not be.
+    calls `put`, `finish` and `fail`. content: what the request asks for. resources: closed when the work is
+    done, or will not be.
     Made in the event loop, which takes the parts from it.
     """
 
-    def __init__(
-        self, work: Work, content: Any = None, *, time_limit_s: float, group: Hashable | None = None
-    ) -> None:
+    def __init__(self, work: Work, content: Any = None, *, group: Hashable | None = None) -> None:
         self.work, self.content, self.group = work, content, group
         self.resources = ExitStack()
         self.audio_seconds = 0.0
         self.first_audio_seconds: float | None = None
         self._begun = time.monotonic()
         self._loop = asyncio.get_running_loop()
-        self._limit_s = time_limit_s
-        self._deadline = self._loop.time() + time_limit_s
         self._parts: asyncio.Queue[Part | Exception | None] = asyncio.Queue()
         self._cancelled = threading.Event()
 
@@ -81,12 +77,7 @@ class Job:
     async def _next(self) -> Part | None:
         if self.cancelled:
             return None
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                part = await self._parts.get()
-        except TimeoutError as error:
-            message = f"this took longer than {self._limit_s:g} s; ask for less, or raise --max-time"
-            raise ApiError(503, message, code="timeout") from error
+        part = await self._parts.get()
         if isinstance(part, Exception):
             raise told(part)
         return part

@@ -55,7 +55,7 @@ async def music(request: Request, body: MusicBody) -> Response:
     state = state_of(request)
     model = state.models.pick(MUSIC, body.model)
     asked = check(body, model, state.limits)
-    job = Job(alone(lambda job: stream_music(model, job)), asked, time_limit_s=state.limits.request_s)
+    job = Job(alone(lambda job: stream_music(model, job)), asked)
     return await stream_reply(request, model.worker, job, asked.format)
 
 

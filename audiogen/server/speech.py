@@ -88,14 +88,13 @@ async def speech(request: Request, body: SpeechBody) -> Response:
     state = state_of(request)
     model = state.models.pick(SPEECH, body.model)
     asked = check(body, model.system, state.limits)
-    limit_s = state.limits.request_s
     if body.stream or body.stream_format == "sse":
-        job = Job(alone(lambda job: stream_speech(model, job)), asked, time_limit_s=limit_s)
+        job = Job(alone(lambda job: stream_speech(model, job)), asked)
         if body.stream_format == "sse":
             return await events_reply(request, model.worker, job)
         return await stream_reply(request, model.worker, job, asked.format)
     work = together(model, state.limits.batch)
-    job = Job(work, asked, time_limit_s=limit_s, group=asked.options)
+    job = Job(work, asked, group=asked.options)
     return await whole_reply(request, model.worker, job, asked.format)
 
 
