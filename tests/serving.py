@@ -11,7 +11,7 @@ from openai import OpenAI
 from audiogen.server.app import create_app
 from audiogen.server.limits import Limits
 
-PATIENCE_S = 15  # until a test that hangs fails
+PATIENCE_S = 30  # until a test that hangs fails
 
 
 class Serving:
@@ -57,9 +57,9 @@ def serving(systems, **options):
         running.join()
 
 
-def until(condition):
+def until(condition, patience_s=PATIENCE_S):
     """Wait for something to become true."""
-    give_up = time.monotonic() + PATIENCE_S
+    give_up = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < give_up, "it did not happen"
         time.sleep(0.005)

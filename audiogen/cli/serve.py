@@ -70,7 +70,7 @@ def serve(
 
     What is at work is finished after an interrupt, for half a minute at most.
 
-    Exit codes: 2 wrong use, 130 interrupted.
+    Exit codes: 0 interrupted, 1 the address is taken, 2 wrong use.
     """
     from audiogen.cli.serve_run import ServeRequest, run
     from audiogen.server.limits import Limits
