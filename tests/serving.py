@@ -15,11 +15,10 @@ PATIENCE_S = 30  # until a test that hangs fails
 
 
 class Serving:
-    """A running server. url: where it is; system: the first of its systems."""
+    """A running server of an app. url: where it is."""
 
-    def __init__(self, systems, *, api_key=None, **limits):
+    def __init__(self, app, api_key=None):
         self.api_key = api_key
-        app = create_app(systems, limits=Limits(**limits), api_key=api_key)
         config = uvicorn.Config(app, port=0, log_level="critical", timeout_graceful_shutdown=PATIENCE_S)
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.server.run)
@@ -47,9 +46,10 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(systems, **options):
-    """A server for the length of a block."""
-    running = Serving(systems, **options)
+def serving(systems, *, api_key=None, **limits):
+    """A server of systems for the length of a block."""
+    app = create_app(systems, limits=Limits(**limits), api_key=api_key)
+    running = Serving(app, api_key)
     try:
         yield running
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -13,7 +14,9 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from serving import until
+from serving import Serving, until
+
+from audiogen.cli import OK, main
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
@@ -31,53 +34,33 @@ def free_port():
         return found.getsockname()[1]
 
 
-class Started:
-    """A server of the page, on a port of its own."""
+def environment(folder):
+    path = f"{folder}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
-    def __init__(self, line, folder):
-        self.port, self.folder = free_port(), folder
-        self.path = f"{folder}{os.pathsep}{os.environ['PATH']}"
-        command = line.replace("audiogen", f"exec {sys.executable} -m audiogen") + f" --port {self.port}"
-        self.process = subprocess.Popen(["bash", "-c", command], cwd=folder, env=self.environment())
-        try:
-            until(self.answers, 120)  # it loads two models
-        except BaseException:
-            self.process.kill()
-            raise
 
-    def environment(self):
-        return {
-            **os.environ,
-            "PATH": self.path,
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-            "AUDIOGEN_DEVICE": "cpu",
-        }
+def at(url, text):
+    return re.sub(r"(http://)?localhost:8000", url, text)
 
-    def answers(self):
-        assert self.process.poll() is None, "the server ended"
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/health").json()["status"] == "ok"
-        except httpx.TransportError:
-            return False
 
-    def here(self, text):
-        return text.replace("localhost:8000", f"127.0.0.1:{self.port}")
+def run(command, folder, url):
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", at(url, command)],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
-    def run(self, command):
-        done = subprocess.run(
-            ["bash", "-o", "pipefail", "-c", self.here(command)],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    def end(self, how):
-        self.process.send_signal(how)
-        return self.process.wait(60)
+def answers(process, url):
+    assert process.poll() is None, "the server ended"
+    try:
+        return httpx.get(f"{url}/health").json()["status"] == "ok"
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +75,18 @@ def workplace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(workplace):
-    started = Started(SERVERS[0], workplace)
-    yield started
-    assert started.end(signal.SIGINT) == 0
+    """The first server of the page, a process on a port of its own -> its URL."""
+    port = free_port()
+    command = SERVERS[0].replace("audiogen", f"exec {sys.executable} -m audiogen") + f" --port {port}"
+    process = subprocess.Popen(["bash", "-c", command], cwd=workplace, env=environment(workplace))
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(process, url), 120)  # it imports much and loads two models
+        yield url
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
 
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="the program curl is not installed")
@@ -109,7 +101,7 @@ def frames(path):
     "command", [line for line in COMMANDS if line.startswith("curl") and KEY not in line]
 )
 def test_a_request_of_the_page_is_answered(server, workplace, command):
-    server.run(command)
+    run(command, workplace, server)
     name = "heard.wav" if "aplay" in command else command.rpartition(" ")[2]
     assert frames(workplace / name) > 8000
 
@@ -117,7 +109,7 @@ def test_a_request_of_the_page_is_answered(server, workplace, command):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_of_the_page_runs(server, workplace, program, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
-    exec(compile(server.here(program), "server.md", "exec"), {})
+    exec(compile(at(server, program), "server.md", "exec"), {})
     if "write_to_file" in program:
         assert frames("good_morning.wav") > 8000
     else:
@@ -127,18 +119,28 @@ def test_a_program_of_the_page_runs(server, workplace, program, monkeypatch, cap
 
 
 @needs_curl
-def test_the_server_with_a_key_is_what_the_page_says(workplace):
-    (line,) = SERVERS[1:]
-    server = Started(line.replace("0.0.0.0", "127.0.0.1"), workplace)  # a test opens no door
+def test_the_server_with_a_key_is_what_the_page_says(workplace, monkeypatch):
+    """The second server runs in this process, and opens no door to others."""
+    key, *words = shlex.split(SERVERS[1])
+    monkeypatch.setenv(*key.split("="))
+    apps = []
+    monkeypatch.setattr("uvicorn.run", lambda app, **options: apps.append((app, options["host"])))
+    assert main(words[1:]) == OK
+    ((app, host),) = apps
+    assert host == "0.0.0.0"
+    server = Serving(app)
     try:
-        outputs = [server.run(command) for command in COMMANDS if KEY in command]
-        assert '"id":"prodiff"' in outputs[0]
-        assert 'audiogen_queue_length{model="storm"} 0.0' in outputs[1]
-        assert "invalid_api_key" in server.run(COMMANDS[-1].partition(" -H")[0])
-        names = set(re.findall(r"^\| `(audiogen_\w+)`", PAGE, re.MULTILINE))
-        assert names <= set(re.findall(r"(audiogen_\w+?)(?=[{ ]|$)", outputs[1]))
+        models, metrics = (run(command, workplace, server.url) for command in COMMANDS if KEY in command)
+        refused = run(COMMANDS[-1].partition(" -H")[0], workplace, server.url)
     finally:
-        assert server.end(signal.SIGTERM) == -signal.SIGTERM  # as whoever sent it expects, after the end
+        server.stop()
+        server.join()
+    assert '"id":"prodiff"' in models
+    assert 'audiogen_queue_length{model="storm"} 0.0' in metrics
+    assert "invalid_api_key" in refused
+    names = set(re.findall(r"^\| `(audiogen_\w+)`", PAGE, re.MULTILINE))
+    assert len(names) == 6
+    assert names <= set(re.findall(r"# TYPE (\w+)", metrics))
 
 
 def test_no_command_is_left_out():
