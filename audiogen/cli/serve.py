@@ -54,7 +54,9 @@ def serve(
     batch_size: Annotated[
         int,
         typer.Option(
-            min=1, help="Waiting texts, and their sentences, spoken together.", rich_help_panel=MACHINE
+            min=1,
+            help="Texts, and their sentences, spoken together; requests that take turns.",
+            rich_help_panel=MACHINE,
         ),
     ] = 8,
     device: options.Device = "auto",

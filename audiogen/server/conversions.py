@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,18 +83,17 @@ async def _recording(upload: UploadFile, resources: ExitStack, most_s: float) ->
     return Recording(await kept(upload, resources), upload.filename or "the recording", most_s)
 
 
-def convert(model: Served, job: Job) -> None:
-    """Convert a job's recording block by block. Raises ValueError as `convert_blocks`."""
+def convert(model: Served, job: Job) -> Generator[None]:
+    """Convert a job's recording, a step a block. Raises ValueError as `convert_blocks`."""
     asked: Asked = job.content
     rate = model.system.sample_rate
     encoder = StreamEncoder(asked.format, rate, new_rate=rate_of(asked.format))
     source, voice = asked.source.read(), _voice(model, asked)
     for block in convert_blocks(model.system, source, voice, options=asked.options, seed=asked.seed):
-        if job.cancelled:
-            return
         job.heard(block.shape[-1] / rate)
         if part := encoder(block):
             job.put(part)
+        yield
     job.put(encoder(torch.zeros(1, 0), last=True))
 
 

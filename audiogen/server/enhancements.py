@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated
@@ -68,17 +69,19 @@ async def enhancements(
     return await whole_reply(request, chosen.worker, job, format)
 
 
-def enhance(model: Served, job: Job) -> None:
-    """Enhance a job's recording into a file without a name. Raises ValueError as `enhance_blocks`."""
+def enhance(model: Served, job: Job) -> Generator[None]:
+    """Enhance a job's recording into a file without a name, a step a block.
+
+    Raises ValueError as `enhance_blocks`.
+    """
     asked: Asked = job.content
     source = asked.recording
     with ExitStack() as stack:
         result = stack.enter_context(tempfile.TemporaryFile())
         with AudioWriter(result, source.sample_rate, source.channels, asked.format) as writer:
             for block in enhance_blocks(model.system, source, asked.options, seed=asked.seed):
-                if job.cancelled:
-                    return
                 job.heard(block.shape[-1] / source.sample_rate)
                 writer.write(block)
+                yield
         stack.pop_all()  # who reads the file closes it
     job.put(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Hashable, Sequence
 from contextlib import ExitStack, suppress
 from typing import IO, Any, TypeAlias
 
@@ -17,10 +17,10 @@ Part: TypeAlias = bytes | IO[bytes]  # what is sent next, or the file of all of 
 class Job:
     """One request's work.
 
-    work: does it, and that of other jobs of the same `group` (None: alone), in the model's thread; there it
-    calls `put`, `finish` and `fail`. content: what the request asks for. resources: closed when the work is
-    done, or will not be.
-    Made in the event loop, which takes the parts from it.
+    work: does it, and that of other jobs of the same `group` (None: alone), in the model's thread, where it
+    calls `put` and `fail`; at each of its steps others may have their turn. content: what the request asks
+    for. resources: closed when the work is done, or will not be. Made in the event loop, which takes the
+    parts from it.
     """
 
     def __init__(self, work: Work, content: Any = None, *, group: Hashable | None = None) -> None:
@@ -35,7 +35,7 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits any more: the work stops at its next chunk."""
+        """Whether nobody waits any more: the work stops at its next step."""
         return self._cancelled.is_set()
 
     def heard(self, seconds: float) -> None:
@@ -83,15 +83,15 @@ class Job:
         return part
 
 
-Work: TypeAlias = Callable[[Sequence[Job]], None]
+Work: TypeAlias = Callable[[Sequence[Job]], Generator[None]]
 
 
-def alone(work: Callable[[Job], None]) -> Work:
-    """The work of a job that is never grouped with others; it ends by itself when the job is cancelled."""
+def alone(work: Callable[[Job], Generator[None]]) -> Work:
+    """The work of a job that is never grouped with others."""
 
-    def one(jobs: Sequence[Job]) -> None:
+    def one(jobs: Sequence[Job]) -> Generator[None]:
         (job,) = jobs
-        work(job)
+        yield from work(job)
         job.finish()
 
     return one

@@ -11,8 +11,8 @@ class Limits:
 
     text: characters. upload_mb: a request's body, in 10^6 bytes. seconds: of a recording that is sent, or of
     music. request_s: from a request's arrival to the last byte of its answer. queue: requests of one model
-    that wait or are at work; more are refused. batch: of them spoken together at most, and sentences in one
-    call of a model.
+    that wait or are at work; more are refused. batch: of them spoken together or taking turns at most, and
+    sentences in one call of a model.
     """
 
     text: int = 4096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -76,16 +77,15 @@ def check(body: MusicBody, model: Served, limits: Limits) -> Asked:
     return Asked(body.prompt, body.seconds, stable_seed(body.seed, ITEM), options, format)
 
 
-def stream_music(model: Served, job: Job) -> None:
-    """Make a job's music block by block."""
+def stream_music(model: Served, job: Job) -> Generator[None]:
+    """Make a job's music, a step a block."""
     asked: Asked = job.content
     rate = model.system.sample_rate
     encoder = StreamEncoder(asked.format, rate, new_rate=rate_of(asked.format))
     for block in model.system.stream(asked.prompt, [asked.seed], asked.options, seconds=asked.seconds):
-        if job.cancelled:
-            return
         wav = soft_limit(block[0].float().cpu())
         job.heard(wav.shape[-1] / rate)
         if part := encoder(wav):
             job.put(part)
+        yield
     job.put(encoder(torch.zeros(1, 0), last=True))

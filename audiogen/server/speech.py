@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
@@ -123,30 +123,35 @@ def voice_of(voice: str, system: SpeechSystem) -> int:
         return speaker_index(system, voice)
 
 
-def stream_speech(model: Served, job: Job) -> None:
-    """Speak a job's text chunk by chunk. Raises what a chunk brings."""
+def stream_speech(model: Served, job: Job) -> Generator[None]:
+    """Speak a job's text, a step a chunk. Raises what a chunk brings."""
     asked: Asked = job.content
     encoder = _encoder(model, asked)
     for piece in speak_in_chunks(model.system, asked.item, asked.options, front_end=model.reads):
-        if job.cancelled:
-            return
         audio = audio_of(piece)
         job.heard(audio.seconds)
         if part := encoder(audio.wav, piece.last):
             job.put(part)
+        yield
 
 
 def together(model: Served, batch_size: int) -> Work:
-    """The work of speaking texts as one batch; each sounds as it would alone."""
+    """The work of speaking texts in common batches, a step a sentence; each sounds as it would alone."""
 
-    def work(jobs: Sequence[Job]) -> None:
+    def work(jobs: Sequence[Job]) -> Generator[None]:
         reading = Reading(model.reads, jobs)
         options = jobs[0].content.options
         pieces = speak(
             model.system, reading.items(), options, front_end=reading.sentences, batch_size=batch_size
         )
         for index, group in groupby(pieces, key=lambda piece: piece.item):
-            _deliver(model, jobs[index], group)
+            found = []
+            for piece in group:
+                found.append(piece)
+                if not piece.last:
+                    yield
+            _deliver(model, jobs[index], found)
+            yield
 
     return work
 
@@ -173,11 +178,10 @@ class Reading:
             yield sentence
 
 
-def _deliver(model: Served, job: Job, pieces: Iterable[Piece]) -> None:
+def _deliver(model: Served, job: Job, pieces: Sequence[Piece]) -> None:
     """Join the pieces of a job and hand them over as one file; or its error."""
-    found = list(pieces)
     try:
-        audio = join([audio_of(piece) for piece in found])
+        audio = join([audio_of(piece) for piece in pieces])
         job.heard(audio.seconds)
         job.put(_encoder(model, job.content)(audio.wav, last=True))
         job.finish()

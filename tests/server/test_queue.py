@@ -63,7 +63,11 @@ def metrics(server):
 
 
 def test_what_waits_is_spoken_together_and_sounds_as_alone(system):
-    """Of seven requests the first is at work; five of the others are alike and go together, four at most."""
+    """Of seven requests the first is at work; five of the others are alike and go together, four at most.
+
+    A call is of four sentences. Groups begin in the order they came and take turns, so that the second call
+    of the four comes last.
+    """
     asked = [{"text": text, "seed": n} for n, text in enumerate(TEXTS)]
     asked.insert(3, {"text": "This one is faster.", "speed": 2.0})
     with serving({"fake": system}, batch=4) as server, ThreadPoolExecutor(8) as pool:
@@ -76,13 +80,27 @@ def test_what_waits_is_spoken_together_and_sounds_as_alone(system):
         system.gate.open(100)
         found = [answer.result().content for answer in answers]
     sizes = [len(batch) for batch in system.batches]
-    assert sizes == [2, 4, 4, 1, 2]
-    assert [any("faster" in text for text in batch) for batch in system.batches] == [False] * 3 + [
-        True,
-        False,
-    ]
+    assert sizes == [2, 4, 1, 2, 4]
+    assert system.batches[2] == ["This one is faster."]
     assert len(set(found)) == len(asked)
     assert found == alone(*asked)
+
+
+def test_a_short_text_does_not_wait_for_a_long_one(system):
+    """It comes after the long one has begun, and is all there while that is at its fifth chunk at most."""
+    with serving({"fake": system}) as server, server.http() as http:
+        system.gate.open(2)
+        body = {"input": 20 * "long words " + ".", "response_format": "wav"}
+        with http.stream("POST", "/v1/audio/speech", json=body):
+            until(lambda: system.gate.steps == 3)
+            with ThreadPoolExecutor(1) as pool:
+                short = pool.submit(post, server, "short")
+                until(lambda: server.queue()["fake"] == 2)
+                system.gate.open(2)
+                assert short.result().status_code == 200
+            assert system.batches == [["short"]]
+            assert system.gate.steps <= 5
+            system.gate.open(1000)
 
 
 def test_a_fault_in_a_batch_is_one_requests(system):

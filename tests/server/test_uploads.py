@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import fake_content
 import fake_music
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -133,6 +134,23 @@ def test_files_are_of_one_request_each_and_go(tmp_path, monkeypatch):
             clean = soundfile.read(io.BytesIO(answer.result().content), always_2d=True)[0]
             assert np.corrcoef(clean.ravel(), wav.ravel())[0, 1] > 0.99
         until(lambda: server.queue()["fake"] == 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_leaves_an_enhancement_stops_it_and_leaves_no_file(tmp_path, monkeypatch):
+    """Of a recording of five chunks the last ones are never begun."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    system, gate = FakeEnhancer(), Gate()
+    original = system.enhance
+    system.enhance = lambda *args, **more: (gate.wait(), original(*args, **more))[1]
+    with serving({"fake": system}) as server:
+        sent = {"files": {"file": ("a.wav", encoded(recording(seconds=45.0), 16000))}, "timeout": 1.0}
+        with server.http() as http, pytest.raises(httpx.ReadTimeout):
+            http.post("/v1/audio/enhancements", **sent)
+        until(lambda: gate.steps == 1)
+        gate.open(2)  # the first chunk is heard when the second is there
+        until(lambda: server.queue()["fake"] == 0)
+        assert gate.steps <= 2
     assert list(tmp_path.iterdir()) == []
 
 
