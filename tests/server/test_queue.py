@@ -136,7 +136,8 @@ def test_who_leaves_a_stream_stops_the_work_and_makes_room(system):
         body = {"input": 20 * "long words " + ".", "response_format": "wav"}
         system.gate.open(3)
         with http.stream("POST", "/v1/audio/speech", json=body) as answer:
-            next(answer.iter_raw())
+            parts = answer.iter_raw()
+            next(parts)
             until(lambda: system.gate.steps == 4)
         until(lambda: metrics(server).get(("audiogen_requests_total", "/v1/audio/speech", "200")) == 1)
 
