@@ -152,6 +152,8 @@ def together(model: Served, batch_size: int) -> Work:
                     yield
             _deliver(model, jobs[index], found)
             yield
+        for job in jobs:
+            job.finish()
 
     return work
 
@@ -184,7 +186,6 @@ def _deliver(model: Served, job: Job, pieces: Sequence[Piece]) -> None:
         audio = join([audio_of(piece) for piece in pieces])
         job.heard(audio.seconds)
         job.put(_encoder(model, job.content)(audio.wav, last=True))
-        job.finish()
     except Exception as error:
         job.fail(error)
 

@@ -262,6 +262,16 @@ def test_the_metrics_count():
     assert found["audiogen_first_audio_seconds_sum", "fake"] > 0
 
 
+def test_a_fault_of_a_route_is_told_and_counted():
+    system = FakeSpeech()
+    system.step_counts = None  # which no system has
+    with serving({"fake": system}) as server:
+        answer = post(server, "hello", steps=2)
+        assert answer.status_code == 500
+        assert answer.json()["error"]["type"] == "server_error"
+        until(lambda: metrics(server).get(("audiogen_requests_total", "/v1/audio/speech", "500")) == 1)
+
+
 @pytest.mark.parametrize("limits", [{"queue": 0}, {"seconds": -1.0}, {"text": 0}])
 def test_limits_that_let_nothing_through_are_refused(limits):
     with pytest.raises(ValueError, match=f"for {next(iter(limits))} lets nothing through"):

@@ -143,6 +143,16 @@ def test_events_are_the_same_bytes(server, client):
     assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == plain
 
 
+def test_a_fault_half_way_is_an_event(server):
+    text = "This is fine, and goes on for long enough to be a chunk. Here is poison."
+    with server.http() as http:
+        answer = http.post("/v1/audio/speech", json={"input": text, "stream_format": "sse"})
+    assert answer.status_code == 200
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line]
+    assert [event["type"] for event in events[-2:]] == ["speech.audio.delta", "error"]
+    assert events[-1]["error"]["code"] == "internal_error"
+
+
 WRONG = [
     ({"input": "  "}, "input is empty", "input"),
     ({"input": "x" * 201}, "input has 201 characters, more than 200", "input"),
