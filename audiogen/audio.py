@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +19,23 @@ if TYPE_CHECKING:
 
 FORMATS = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS", "pcm": "PCM_16"}
 HEADERLESS = "pcm"
+STREAM_FORMATS = {  # container and coding of what is sent while it is made
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "opus": ("OGG", "OPUS"),
+    "flac": ("FLAC", "PCM_16"),
+    "wav": ("RAW", "PCM_16"),  # after a header of our own
+    "pcm": ("RAW", "PCM_16"),
+}
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+# MP3 of constant rate, 64 kbit/s a channel at 16 to 24 kHz: players tell the length of a stream by it.
+# FLAC of level 0 has blocks of 1152 samples, others of 4096, which are heard later.
+STREAM_SETTINGS: dict[str, dict[str, Any]] = {
+    "mp3": {"bitrate_mode": "CONSTANT", "compression_level": 0.63},
+    "flac": {"compression_level": 0.0},
+}
+OGG_PAGE_MS = 50.0  # libsndfile's shortest; its own choice of a second would be heard as delay
+SET_OGG_PAGE_LATENCY_MS = 0x1302  # of sndfile.h
+UNKNOWN_LENGTH = 0xFFFFFFFF
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aiff", ".aif", ".au")  # that libsndfile reads
 
 
@@ -222,6 +241,115 @@ def write_audio(
     """Write wav (C, T) at once: clamped, atomically, in the format of the suffix unless given."""
     with AudioWriter(path, sample_rate, wav.shape[0], format) as writer:
         writer.write(wav)
+
+
+class _Outbox(io.RawIOBase):
+    """A file to libsndfile, whose bytes leave by `take`; what has left cannot be written anew."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._gone = 0  # bytes taken
+        self._place = 0
+
+    def seekable(self) -> bool:
+        """Codecs go back to complete their headers."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to a byte counted from the start, from here or from the end."""
+        self._place = offset + (0, self._place, self._gone + len(self._waiting))[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """Where the next bytes go."""
+        return self._place
+
+    def write(self, data: Any) -> int:
+        """Put bytes at the place; those before what is still here are lost."""
+        start = max(0, self._gone - self._place)
+        first = self._place + start - self._gone
+        kept = bytes(data)[start:]
+        self._waiting[first : first + len(kept)] = kept
+        self._place += len(data)
+        return len(data)
+
+    def take(self) -> bytes:
+        """All bytes since the last time."""
+        taken = bytes(self._waiting)
+        self._gone += len(taken)
+        self._waiting.clear()
+        return taken
+
+
+class StreamEncoder:
+    """Blocks of a signal to the bytes of a file that sounds from its first block on.
+
+    format: one of STREAM_FORMATS. new_rate: in Hz, another one than the signal's; Opus is of the next rate
+    that it has. A whole signal as the first and last block gives the file that `write_audio` would, its
+    length in the header; in all other cases a header says that the length is not known. Raises AudioError for
+    other formats, and rates that the format has not.
+    """
+
+    def __init__(
+        self, format: str, sample_rate: int, channels: int = 1, *, new_rate: int | None = None
+    ) -> None:
+        import soundfile
+
+        if format not in STREAM_FORMATS:
+            raise AudioError(f"cannot stream {format!r}; use one of {', '.join(STREAM_FORMATS)}")
+        self.sample_rate = new_rate or sample_rate
+        if format == "opus":
+            self.sample_rate = next((r for r in OPUS_RATES if r >= self.sample_rate), OPUS_RATES[-1])
+        self._format, self._channels, self._begun = format, channels, False
+        self._resampler = Resampler(sample_rate, self.sample_rate, channels)
+        self._outbox = _Outbox()
+        container, coding = STREAM_FORMATS[format]
+        raw = container == "RAW"
+        try:
+            self._file = soundfile.SoundFile(
+                self._outbox,
+                "w",
+                samplerate=self.sample_rate,
+                channels=channels,
+                format=container,
+                subtype=coding,
+                endian="LITTLE" if raw else None,
+                **STREAM_SETTINGS.get(format, {}),
+            )
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{format} cannot hold {channels} channels of {sample_rate} Hz: {error}"
+            ) from error
+        if format == "opus":
+            _set_page_latency(self._file)
+
+    def __call__(self, wav: Tensor, last: bool = False) -> bytes:
+        """The next block (C, T) -> the bytes that are ready, with `last` all that are left."""
+        ready = limit(self._resampler(wav, last))
+        self._file.write(ready.T.cpu().numpy())
+        if last:
+            self._file.close()
+        header = b""
+        if self._format == "wav" and not self._begun:
+            header = wav_header(self.sample_rate, self._channels, ready.shape[-1] if last else None)
+        self._begun = True
+        return header + self._outbox.take()
+
+
+def _set_page_latency(file: Any) -> None:
+    """Let the Ogg pages of a SoundFile be short; soundfile has no name for this command of libsndfile."""
+    import soundfile
+
+    milliseconds = soundfile._ffi.new("double *", OGG_PAGE_MS)
+    soundfile._snd.sf_command(file._file, SET_OGG_PAGE_LATENCY_MS, milliseconds, 8)
+
+
+def wav_header(sample_rate: int, channels: int, frames: int | None) -> bytes:
+    """The header of a 16-bit WAV. frames: samples of a channel; None: until the end, whenever that is."""
+    size = UNKNOWN_LENGTH if frames is None else 2 * channels * frames
+    riff = UNKNOWN_LENGTH if frames is None else size + 36
+    layout = (16, 1, channels, sample_rate, 2 * channels * sample_rate, 2 * channels, 16)
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", *layout, b"data", size)
 
 
 def levelled(wav: Tensor, level_db: float = -25.0, peak: float = 0.95) -> Tensor:

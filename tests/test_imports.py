@@ -51,9 +51,11 @@ ALLOWED = {  # part -> the other parts of the package it may import
     | {"streaming", "training", "acoustic_model", "caption_model", "enhancement", "conversion", "voice"}
     | {"semantic", "music"},
     "hub": ROOT | {"systems", "vocoders", "training"},
+    "server": ROOT
+    | {"text", "report", "speech", "speech_stream", "enhancement", "conversion", "voice", "music"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
-    | {"enhancement", "conversion", "voice", "semantic", "music"},
+    | {"enhancement", "conversion", "voice", "semantic", "music", "server"},
 }
 HEAVY = [
     "torch",
@@ -66,6 +68,9 @@ HEAVY = [
     "phonemizer",
     "soundfile",
     "matplotlib",
+    "fastapi",
+    "uvicorn",
+    "prometheus_client",
 ]
 
 

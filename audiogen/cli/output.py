@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import struct
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from audiogen.audio import HEADERLESS, Audio, AudioWriter, limit
+from audiogen.audio import HEADERLESS, Audio, AudioWriter, limit, wav_header
 from audiogen.cli.jobs import Job, UsageError
 from audiogen.files import write_text
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from audiogen.audio import Timing
     from audiogen.report import ItemReport
 
-UNKNOWN_LENGTH = 0xFFFFFFFF
 TIMESTAMP_FORMATS = ("json", "srt")
 
 
@@ -53,12 +51,7 @@ class StdoutWav(StdoutPcm):
 
     def __init__(self, sample_rate: int, channels: int, frames: int | None) -> None:
         super().__init__()
-        size = UNKNOWN_LENGTH if frames is None else 2 * channels * frames
-        riff = UNKNOWN_LENGTH if frames is None else size + 36
-        layout = (16, 1, channels, sample_rate, 2 * channels * sample_rate, 2 * channels, 16)
-        self._file.write(
-            struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", riff, b"WAVE", b"fmt ", *layout, b"data", size)
-        )
+        self._file.write(wav_header(sample_rate, channels, frames))
 
 
 Sink = AudioWriter | StdoutPcm
