@@ -24,23 +24,14 @@ from audiogen.audio import HEADERLESS, Audio, audio_format
 from audiogen.cli import INTERRUPTED, NOTHING_TO_DO, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.jobs import STDIN, STDOUT, Job, NothingToDo, UsageError, place
 from audiogen.cli.output import Sink, check_folder, open_sink
+from audiogen.cli.work import Crew, Outcome
 from audiogen.files import Place, RemotePath
 from audiogen.report import ItemReport, Report, StageTimer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Outcome = tuple[ItemReport, Exception | None]
 Errors = tuple[type[Exception], ...]
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Workers of an engine: how many (None: as many as there is room for), with how many threads each."""
-
-    engine: str
-    workers: int | None
-    threads: int
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from rich.console import Console
 from audiogen import hub, weights
 from audiogen.audio import AUDIO_SUFFIXES, Audio, AudioReader
 from audiogen.cli import OK, batch, engine
-from audiogen.cli.batch import BatchRequest, Outcome, Words
-from audiogen.cli.engine import Group
+from audiogen.cli.batch import BatchRequest, Words
 from audiogen.cli.enhance_jobs import find_jobs
 from audiogen.cli.jobs import Job, UsageError
 from audiogen.cli.output import attempt
+from audiogen.cli.work import Group, Outcome
 from audiogen.conversion import ConvertOptions, convert_blocks
 from audiogen.files import Place, local_copy
 from audiogen.report import ItemReport, Report, StageTimer, machine_context

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from audiogen.cli.engine import (
+from audiogen.cli.work import (
     Delivery,
     Event,
     Events,

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audiogen.cli.batch import Crew
-from audiogen.cli.engine import (
+from audiogen.cli.engine_local import Task, sweep
+from audiogen.cli.work import (
+    Crew,
     Delivery,
     Event,
     Events,
@@ -18,12 +19,11 @@ from audiogen.cli.engine import (
     Listener,
     Open,
     Ready,
+    WorkersFailed,
     cores,
     died,
     portable,
 )
-from audiogen.cli.engine_local import Task, sweep
-from audiogen.cli.jobs import UsageError
 
 RESTARTS = 8  # of one actor
 RETRIES = 3  # of one group whose actor died
@@ -70,7 +70,7 @@ class Actor:
 def run_ray(open_session: Open, groups: Sequence[Group], crew: Crew, device: str) -> Events:
     """Do the groups by the actors of a cluster -> what happens, a group at a time.
 
-    Ray starts an actor that dies again and gives its group to another. Raises UsageError without Ray, or
+    Ray starts an actor that dies again and gives its group to another. Raises WorkersFailed without Ray, or
     where the cluster is too small, and the ValueError of an actor that cannot load.
     """
     ray = import_ray()
@@ -120,14 +120,14 @@ def lost(groups: Sequence[Group], seen: set[tuple[int, int]]) -> list[Event]:
 
 
 def import_ray() -> Any:
-    """The package, silent about itself. Raises UsageError with the remedy where it is not there."""
+    """The package, silent about itself. Raises WorkersFailed with the remedy where it is not there."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
         import ray.data
     except ImportError as error:
-        raise UsageError(
+        raise WorkersFailed(
             f"--engine ray needs Ray ({error}); pip install 'audiogen[ray]', or use --engine local"
         ) from error
     return ray
@@ -142,7 +142,7 @@ def connect(ray: Any) -> None:
         ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), **options)
     except ConnectionError as error:
         if "RAY_ADDRESS" in os.environ:
-            raise UsageError(
+            raise WorkersFailed(
                 f"no Ray cluster at {os.environ['RAY_ADDRESS']} ({error}); correct or unset RAY_ADDRESS"
             ) from error
         ray.init(address="local", num_cpus=cores(), include_dashboard=False, **options)
@@ -157,12 +157,12 @@ def resources(ray: Any) -> tuple[float, float]:
 def fitting(crew: Crew, cpus: int, gpus: int | None) -> int:
     """Workers that a cluster has room for: those asked for, or as many as fit. gpus: None for work on CPUs.
 
-    Raises UsageError where they do not fit: Ray would wait for ever.
+    Raises WorkersFailed where they do not fit: Ray would wait for ever.
     """
     room = cpus // crew.threads if gpus is None else min(cpus // crew.threads, gpus)
     wanted = crew.workers or room
     if room < 1 or wanted > room:
-        raise UsageError(
+        raise WorkersFailed(
             f"{wanted or 1} workers with {crew.threads} threads do not fit the Ray cluster of {cpus} CPUs"
             f"{'' if gpus is None else f' and {gpus} GPUs'}; use at most --workers {room} or fewer --threads"
         )

@@ -14,11 +14,11 @@ from rich.console import Console
 from audiogen import hub, weights
 from audiogen.audio import AudioReader
 from audiogen.cli import OK, batch, engine
-from audiogen.cli.batch import BatchRequest, Outcome, Words
-from audiogen.cli.engine import Group
+from audiogen.cli.batch import BatchRequest, Words
 from audiogen.cli.enhance_jobs import find_jobs, references
 from audiogen.cli.jobs import STDOUT, Job, UsageError
 from audiogen.cli.output import attempt
+from audiogen.cli.work import Group, Outcome
 from audiogen.enhancement import Chunking, EnhancementSystem, EnhanceOptions, check_options, enhance_blocks
 from audiogen.files import Place, local_copy
 from audiogen.metrics.enhancement import SCORES, compare, finite, means, read_pair, require_scorers

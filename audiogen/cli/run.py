@@ -16,8 +16,7 @@ from rich.console import Console
 from audiogen import hub, weights
 from audiogen.audio import HEADERLESS, Timing
 from audiogen.cli import OK, batch, engine
-from audiogen.cli.batch import Outcome, TextRequest, Words
-from audiogen.cli.engine import Group
+from audiogen.cli.batch import TextRequest, Words
 from audiogen.cli.jobs import Defaults, Job, UsageError, read_jobs
 from audiogen.cli.output import (
     Sink,
@@ -27,6 +26,7 @@ from audiogen.cli.output import (
     timestamps_path,
     write_timestamps,
 )
+from audiogen.cli.work import Group, Outcome
 from audiogen.files import location
 from audiogen.report import ItemReport, PlayOut, Report, StageTimer, machine_context
 from audiogen.speech import FrontEnd, Piece, SpeechOptions, SpeechSystem, check_steps, speak, speaker_index
