@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,20 +82,21 @@ def run_ray(open_session: Open, groups: Sequence[Group], crew: Crew, device: str
     rows = [{"group": _packed((number, group))} for number, group in enumerate(groups)]
     seen: set[tuple[int, int]] = set()
     quiet(ray)
-    results = (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(
-            Actor,
-            fn_constructor_args=(open_session,),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=crew.threads,
-            num_gpus=gpu,
-            max_restarts=RESTARTS,
-            max_task_retries=RETRIES,
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a later Ray calls otherwise; pyproject.toml ends before it
+        results = (
+            ray.data.from_items(rows, override_num_blocks=len(rows))
+            .map_batches(
+                Actor,
+                fn_constructor_args=(open_session,),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(size=workers),
+                num_cpus=crew.threads,
+                num_gpus=gpu,
+                ray_remote_args_fn=lambda: {"max_restarts": RESTARTS, "max_task_retries": RETRIES},
+            )
+            .iter_rows()
         )
-        .iter_rows()
-    )
     for row in results:
         result: Result = _unpacked(row["result"])
         if result.failure is not None:
@@ -122,7 +124,7 @@ def lost(groups: Sequence[Group], seen: set[tuple[int, int]]) -> list[Event]:
 def import_ray() -> Any:
     """The package, silent about itself. Raises WorkersFailed with the remedy where it is not there."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
