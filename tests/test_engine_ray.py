@@ -65,7 +65,8 @@ def test_actors_speak_as_a_single_process_does_to_the_last_bit(tmp_path, monkeyp
     hub.save(stirred(ProDiff(**TINY)), "voice.safetensors")
     voice = tmp_path / "voice.safetensors"
     assert tts(voice, "alone") == 0
-    assert tts(voice, f"file://{tmp_path}/ray", "--engine", "ray", "--workers", "1", "--report", "r.json") == 0
+    words = ["--engine", "ray", "--workers", "1", "--report", "r.json"]
+    assert tts(voice, f"file://{tmp_path}/ray", *words) == 0
     assert contents("alone") == contents("ray")
     report = json.loads(Path("r.json").read_text())
     assert [item["id"] for item in report["items"]] == [f"t{k}" for k in range(len(TEXTS))]
