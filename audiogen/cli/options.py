@@ -128,3 +128,4 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Errors and warnings only.", rich_help_panel=MACHINE)
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MACHINE)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
