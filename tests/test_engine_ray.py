@@ -76,7 +76,7 @@ def test_actors_speak_as_a_single_process_does_to_the_last_bit(tmp_path, monkeyp
 
 
 def test_an_actor_that_cannot_load_says_why():
-    group = _packed((0, Group((), ())))
+    group = _packed((0, None, Group((), ())))
     (answer,) = Actor(refuse)({"group": [group]})["result"]
     assert str(_unpacked(answer).failure) == "no such model"
 

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ from audiogen.cli.work import (
     portable,
 )
 
-RESTARTS = 8  # of one actor
 RETRIES = 3  # of one group whose actor died
 
 
@@ -57,12 +56,18 @@ class Actor:
         """Do the groups of some rows."""
         return {"result": [_packed(self._do(*_unpacked(row))) for row in rows["group"]]}
 
-    def _do(self, number: int, group: Group) -> Result:
+    def _do(self, number: int, alone: int | None, group: Group) -> Result:
         if self._failure is not None:
             return Result(None, [], self._failure)
         ready, self._ready = self._ready, None
         deliveries = [
-            Delivery(number, place, item, portable(error, item.error), self._listener.take())
+            Delivery(
+                number,
+                place if alone is None else alone,
+                item,
+                portable(error, item.error),
+                self._listener.take(),
+            )
             for place, (item, error) in self._session.work(group)
         ]
         return Result(ready, deliveries)
@@ -71,46 +76,83 @@ class Actor:
 def run_ray(open_session: Open, groups: Sequence[Group], crew: Crew, device: str) -> Events:
     """Do the groups by the actors of a cluster -> what happens, a group at a time.
 
-    Ray starts an actor that dies again and gives its group to another. Raises WorkersFailed without Ray, or
+    Ray starts an actor that dies again and gives its group to another; the jobs of a group that none has
+    survived are tried once more alone, so that only the culprit is lost. Raises WorkersFailed without Ray, or
     where the cluster is too small, and the ValueError of an actor that cannot load.
     """
     ray = import_ray()
     connect(ray)
     cpus, gpus = resources(ray)
     gpu = int(gpus > 0 and (device == "auto" or device.startswith("cuda")))
-    workers = min(fitting(crew, int(cpus), int(gpus) if gpu else None), len(groups))
-    rows = [{"group": _packed((number, group))} for number, group in enumerate(groups)]
-    seen: set[tuple[int, int]] = set()
+    workers = fitting(crew, int(cpus), int(gpus) if gpu else None)
     quiet(ray)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what a later Ray calls otherwise; pyproject.toml ends before it
-        results = (
-            ray.data.from_items(rows, override_num_blocks=len(rows))
-            .map_batches(
-                Actor,
-                fn_constructor_args=(open_session,),
-                batch_size=1,
-                compute=ray.data.ActorPoolStrategy(size=workers),
-                num_cpus=crew.threads,
-                num_gpus=gpu,
-                ray_remote_args_fn=lambda: {"max_restarts": RESTARTS, "max_task_retries": RETRIES},
-            )
-            .iter_rows()
-        )
-    for row in results:
-        result: Result = _unpacked(row["result"])
-        if result.failure is not None:
-            raise result.failure
-        if result.ready is not None:
-            yield result.ready
-        for delivery in result.deliveries:
-            seen.add((delivery.group, delivery.place))
-            yield delivery
+    actors = Actors(ray, open_session, workers, crew.threads, gpu)
+    seen: set[tuple[int, int]] = set()
+    for event in actors.work([(number, None, group) for number, group in enumerate(groups)], RETRIES):
+        if isinstance(event, Delivery):
+            seen.add((event.group, event.place))
+        yield event
+    alone = [
+        (number, place, group.single(place))
+        for number, group in enumerate(groups)
+        for place in group.wanted
+        if (number, place) not in seen
+    ]
+    for event in actors.work(alone, 0):
+        if isinstance(event, Delivery):
+            seen.add((event.group, event.place))
+        yield event
     yield from lost(groups, seen)
 
 
+Order = tuple[int, int | None, Group]  # number of the group, place of a job that is alone, what is to be done
+
+
+@dataclass(frozen=True)
+class Actors:
+    """How the actors of a run are made. gpu: how many GPUs each has."""
+
+    ray: Any
+    open_session: Open
+    workers: int
+    threads: int
+    gpu: int
+
+    def work(self, orders: Sequence[Order], retries: int) -> Events:
+        """Do the orders; those whose actors die more than `retries` times are left out."""
+        if not orders:
+            return
+        for row in self._rows(orders, retries):
+            result: Result = _unpacked(row["result"])
+            if result.failure is not None:
+                raise result.failure
+            if result.ready is not None:
+                yield result.ready
+            yield from result.deliveries
+
+    def _rows(self, orders: Sequence[Order], retries: int) -> Iterable[dict[str, Any]]:
+        """The results of Ray Data, as they come."""
+        rows = [{"group": _packed(order)} for order in orders]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what later Rays call otherwise; pyproject.toml ends before
+            results: Iterable[dict[str, Any]] = (
+                self.ray.data.from_items(rows, override_num_blocks=len(rows))
+                .map_batches(
+                    Actor,
+                    fn_constructor_args=(self.open_session,),
+                    batch_size=1,
+                    compute=self.ray.data.ActorPoolStrategy(size=min(self.workers, len(rows))),
+                    num_cpus=self.threads,
+                    num_gpus=self.gpu,
+                    ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": retries},
+                )
+                .iter_rows()
+            )
+        return results
+
+
 def lost(groups: Sequence[Group], seen: set[tuple[int, int]]) -> list[Event]:
-    """What must be said of jobs that no actor has survived; the rest is swept up."""
+    """What must be said of jobs that no actor has survived; what is left of them is swept up."""
     events: list[Event] = []
     for number, group in enumerate(groups):
         sweep(Task(number, group))
@@ -124,7 +166,7 @@ def lost(groups: Sequence[Group], seen: set[tuple[int, int]]) -> list[Event]:
 def import_ray() -> Any:
     """The package, silent about itself. Raises WorkersFailed with the remedy where it is not there."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray Data's actors alarm it without need
     try:
         import ray
         import ray.data
