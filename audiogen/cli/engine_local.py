@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -94,7 +96,8 @@ class Pool:
             if number not in self.workers and len(self.tasks) > self._idle():
                 ours, theirs = self._spawn.Pipe()
                 process = self._spawn.Process(target=serve, args=(open_session, theirs), daemon=True)
-                process.start()
+                with uninterrupted():
+                    process.start()
                 theirs.close()  # so that its end is heard of when it dies
                 self.workers[number] = Worker(number, process, ours)
 
@@ -196,6 +199,19 @@ def sweep(task: Task) -> None:
         if (out := task.group.jobs[place].out) is not None:
             names = {out.name, *(out.with_suffix(suffix).name for suffix in (".json", ".srt"))}
             sweep_parts(out.parent, names)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Whoever is started here takes no notice of the terminal's interrupt, from the very first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers; what is started hears a late interrupt
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def serve(open_session: Open, pipe: Connection) -> None:
