@@ -204,13 +204,15 @@ class Report:
 
     context: plain values; its "load_seconds" is what loading cost, kept out of every item.
     first_item_seconds: from the loaded model to the first finished item, by the clock on the wall.
-    stages: columns of the table.
+    stages: columns of the table. wall_seconds: of workers that shared the items, from their start to the last
+    item, by the clock on the wall.
     """
 
     context: dict[str, Any] = field(default_factory=dict)
     items: list[ItemReport] = field(default_factory=list)
     first_item_seconds: float | None = None
     stages: Sequence[str] = STAGES
+    wall_seconds: float | None = None
 
     def finished_after(self, seconds: float) -> None:
         """Note when an item was finished, `seconds` after loading; only the first one counts."""
@@ -220,7 +222,8 @@ class Report:
     def summary(self) -> dict[str, Any]:
         """All finished items, then cold (the first call's items plus loading) and warm (the rest) apart.
 
-        Streams, if there were any, add their `stream_totals`.
+        Streams, if there were any, add their `stream_totals`; workers add the time on the wall, with the
+        loading of their models.
         """
         done = [item for item in self.items if item.error is None]
         cold = [item for item in done if not item.warm]
@@ -232,7 +235,13 @@ class Report:
             "cold": totals(cold, self.context.get("load_seconds", 0.0)),
             "warm": totals([item for item in done if item.warm]),
             **(stream_totals(streams) if streams else {}),
+            **self._on_the_wall(sum(item.audio_seconds for item in done)),
         }
+
+    def _on_the_wall(self, audio_seconds: float) -> dict[str, Any]:
+        if self.wall_seconds is None:
+            return {}
+        return {"wall_seconds": self.wall_seconds, "wall_rtf": rtf(self.wall_seconds, audio_seconds)}
 
     def to_dict(self) -> dict[str, Any]:
         """{"context", "items", "summary"}: plain values, None where a number does not exist."""
@@ -272,6 +281,12 @@ class Report:
         console.print(table)
         if "first_chunk_ms" in summary:
             console.print(_stream_table(summary))
+        if summary.get("wall_rtf"):
+            console.print(
+                f"by the clock, with loading: {self.wall_seconds:.2f} s, RTF {summary['wall_rtf']:.4f} "
+                f"({1 / summary['wall_rtf']:.1f}x real time)",
+                highlight=False,
+            )
         load = self.context.get("load_seconds", 0.0)
         console.print(f"loading took {load:.2f} s; RTF = compute / audio, smaller is faster", highlight=False)
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from audiogen.systems import SYSTEMS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WEIGHTS = "model.safetensors"
 CHECKPOINT = ".ckpt"  # of `audiogen fit`
@@ -50,7 +51,7 @@ def locate(name: str | os.PathLike[str]) -> Path:
 def read_metadata(path: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     """System name and hyper-parameters of a weights file. Raises CorruptWeights."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:  # no torch to look at a header
             metadata = file.metadata() or {}
     except SafetensorError as error:
         raise CorruptWeights(f"{path} is corrupt or no safetensors file ({error}); fetch it again") from error
@@ -82,6 +83,8 @@ def _class(key: str) -> Any:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a file. Raises CorruptWeights if one holds NaN or infinity."""
+    import torch
+
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping, it has keys() only)
     for key, tensor in tensors.items():

@@ -30,6 +30,7 @@ class Verb(NamedTuple):
 LIGHTNING = "audiogen.cli.fit:run"  # reads every word after the verb itself, --help too
 EVERY_WORD = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 TRAIN = "Train a model (LightningCLI; `audiogen fit --help` lists its options)"
+LOOK = "See what there is"
 VERBS = {
     "tts": Verb(
         "audiogen.cli.tts:tts", "Speak a text, or every line of a manifest; report the real-time factor."
@@ -52,6 +53,10 @@ VERBS = {
     "evaluate": Verb(
         "audiogen.cli.evaluate:evaluate", "Measure quality: error rates, distances to recordings."
     ),
+    "list": Verb("audiogen.cli.list_models:list_models", "List the models on this machine.", LOOK),
+    "info": Verb("audiogen.cli.info:info", "Tell what a model is, without loading it.", LOOK),
+    "benchmark": Verb("audiogen.cli.benchmark:benchmark", "Measure how fast a model is, fairly.", LOOK),
+    "doctor": Verb("audiogen.cli.doctor:doctor", "Check the installation.", LOOK),
     "prepare": Verb("audiogen.cli.prepare:prepare", "Turn a corpus into training data.", TRAIN),
     "fit": Verb(LIGHTNING, "Train: audiogen fit -c configs/NAME.yaml", TRAIN),
     "export": Verb("audiogen.cli.export:export", "Make a model to share of a checkpoint.", TRAIN),
@@ -115,7 +120,10 @@ def _root(
 def build_app() -> typer.Typer:
     """The Typer app with a stub for every verb."""
     app = typer.Typer(
-        cls=LazyGroup, no_args_is_help=True, context_settings={"token_normalize_func": _dashes}, **SETTINGS
+        cls=LazyGroup,
+        no_args_is_help=True,
+        context_settings={"token_normalize_func": _dashes},
+        **{**SETTINGS, "add_completion": True},
     )
     app.callback()(_root)
     for name, verb in VERBS.items():

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,21 +24,22 @@ from audiogen.audio import HEADERLESS, Audio, audio_format
 from audiogen.cli import INTERRUPTED, NOTHING_TO_DO, OK, SOME_FAILED, USAGE, close_stdout
 from audiogen.cli.jobs import STDIN, STDOUT, Job, NothingToDo, UsageError, place
 from audiogen.cli.output import Sink, check_folder, open_sink
+from audiogen.cli.work import Crew, Outcome
+from audiogen.files import Place, RemotePath
 from audiogen.report import ItemReport, Report, StageTimer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Outcome = tuple[ItemReport, Exception | None]
 Errors = tuple[type[Exception], ...]
 
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """The options of every verb for many items, as its help describes them."""
+    """The options of every verb for many items, as its help describes them. crew: None works alone."""
 
     output: str | None
-    out_dir: Path | None
+    out_dir: Place | None
     format: str | None
     skip_existing: bool
     report: Path | None
@@ -48,6 +49,7 @@ class BatchRequest:
     fail_fast: bool
     quiet: bool
     progress: bool
+    crew: Crew | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,9 @@ def check_output(request: BatchRequest, streamable: Sequence[str] = ("wav",)) ->
         audio_format(str(request.output), request.format)
 
 
-def check_folders(request: BatchRequest, jobs: Iterable[Job], *files: Path | None) -> None:
+def check_folders(request: BatchRequest, jobs: Iterable[Job], *files: Place | None) -> None:
     """Make the folders of the results, the report and other files. Raises UsageError if one takes none."""
-    folders = {job.out.parent for job in jobs if job.out is not None and request.out_dir is None}
+    folders: set[Place] = {job.out.parent for job in jobs if job.out is not None and request.out_dir is None}
     folders |= {path.parent for path in (request.report, *files) if path is not None}
     if request.out_dir is not None:
         folders.add(request.out_dir)
@@ -129,10 +131,25 @@ def not_there_yet(request: BatchRequest, jobs: list[Job], console: Console) -> l
     """The jobs that are to be done, which with --skip-existing may be none: that is told."""
     if not request.skip_existing:
         return jobs
-    missing = [job for job in jobs if job.out is None or not job.out.exists()]
+    there = existing(job.out for job in jobs if job.out is not None)
+    missing = [job for job in jobs if job.out is None or job.out not in there]
     if not missing and not request.quiet:
         console.print(f"all {len(jobs)} files exist already")
     return missing
+
+
+def existing(places: Iterable[Place]) -> set[Place]:
+    """Those where something is already; a store is asked once a folder, not once an object."""
+    by_folder: dict[Place, list[Place]] = {}
+    for path in places:
+        by_folder.setdefault(path.parent, []).append(path)
+    found: set[Place] = set()
+    for folder, inside in by_folder.items():
+        if isinstance(folder, RemotePath):
+            found |= set(inside) & set(folder.below()) if folder.exists() else set()
+        else:
+            found |= {path for path in inside if isinstance(path, Path) and path.exists()}
+    return found
 
 
 def finish(request: BatchRequest, report: Report, work: Callable[[], int]) -> int:

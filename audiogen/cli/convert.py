@@ -15,10 +15,12 @@ VOICE = "Whose voice"
 
 
 def convert(
-    sources: Annotated[list[Path] | None, options.recordings("SOURCE...")] = None,
+    sources: Annotated[list[str] | None, options.recordings("SOURCE...")] = None,
     manifest: Annotated[
-        Path | None,
-        typer.Option(help="More recordings: a path a line, or JSONL with audio and maybe id and out."),
+        str | None,
+        typer.Option(
+            metavar="PATH", help="More recordings: a path a line, or JSONL with audio and maybe id and out."
+        ),
     ] = None,
     timbre: Annotated[
         list[Path] | None,
@@ -41,7 +43,7 @@ def convert(
         ),
     ] = None,
     output: Annotated[str | None, options.output("recording")] = None,
-    out_dir: Annotated[Path | None, options.out_dir("as the sources; subfolders too")] = None,
+    out_dir: Annotated[str | None, options.out_dir("as the sources; subfolders too")] = None,
     format: options.RecordingFormat = None,
     skip_existing: options.SkipExisting = False,
     report: options.Report = None,
@@ -76,6 +78,8 @@ def convert(
     chunk_seconds: options.ChunkSeconds = 8.0,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
     fail_fast: Annotated[bool, options.fail_fast("recording")] = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
@@ -92,16 +96,18 @@ def convert(
     started = time.perf_counter()
     from audiogen.cli.batch import exit_code
     from audiogen.cli.convert_run import ConvertRequest, run
+    from audiogen.cli.engine import crew_of
     from audiogen.conversion import ConvertOptions
+    from audiogen.files import location
 
     request = ConvertRequest(
-        sources=sources or [],
-        manifest=manifest,
+        sources=[location(name) for name in sources or []],
+        manifest=None if manifest is None else location(manifest),
         timbre=timbre or [],
         voice=voice,
         style=style,
         output=output,
-        out_dir=out_dir,
+        out_dir=None if out_dir is None else location(out_dir),
         format=format,
         skip_existing=skip_existing,
         report=report,
@@ -117,5 +123,6 @@ def convert(
         fail_fast=fail_fast,
         quiet=quiet,
         progress=not no_progress,
+        crew=crew_of(engine, workers, threads),
     )
     raise typer.Exit(exit_code(lambda: run(request, started)))

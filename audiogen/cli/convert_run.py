@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,14 @@ from rich.console import Console
 
 from audiogen import hub, weights
 from audiogen.audio import AUDIO_SUFFIXES, Audio, AudioReader
-from audiogen.cli import OK, batch
-from audiogen.cli.batch import BatchRequest, Outcome, Words
+from audiogen.cli import OK, batch, engine
+from audiogen.cli.batch import BatchRequest, Words
 from audiogen.cli.enhance_jobs import find_jobs
 from audiogen.cli.jobs import Job, UsageError
 from audiogen.cli.output import attempt
+from audiogen.cli.work import Group, Outcome
 from audiogen.conversion import ConvertOptions, convert_blocks
+from audiogen.files import Place, local_copy
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
 from audiogen.voice import Style, Voice, load_voice, reference_style
 
@@ -30,8 +31,8 @@ WORDS = Words("converting", "recordings")
 class ConvertRequest(BatchRequest):
     """The options of `audiogen convert`, as its help describes them."""
 
-    sources: Sequence[Path]
-    manifest: Path | None
+    sources: Sequence[Place]
+    manifest: Place | None
     timbre: Sequence[Path]
     voice: Path | None
     style: str | None
@@ -52,14 +53,20 @@ def run(request: ConvertRequest, started: float) -> int:
     missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
+    groups = engine.grouped(jobs, missing, engine.handful(missing, request.crew))
+    misuse = batch.misuse_of(missing)
+    work = engine.Run(request, missing, groups, open_session, Report(), WORDS, misuse, console, started)
+    return work.carry_out()
+
+
+def open_session(request: ConvertRequest, console: Console) -> ConvertSession:
+    """Load what converts, and listen to the voice. Raises ValueError as `run` does."""
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     system = load_converter(request.model, request.device, request.vocoder)
     system.nfe(request.options)
     voice, style = listen(request, system)
-    report = Report({**context(request, system, voice), "load_seconds": time.perf_counter() - started})
-    session = ConvertSession(request, system, voice, style, report, console)
-    return batch.finish(request, report, lambda: session.convert_all(missing))
+    return ConvertSession(request, system, voice, style, console, context(request, system, voice))
 
 
 def plan(request: ConvertRequest) -> list[Job]:
@@ -157,35 +164,30 @@ class ConvertSession:
     system: Any
     voice: Voice
     style: Style | None
-    report: Report
     console: Console
+    context: dict[str, Any]
+    _warm: bool = field(default=False, init=False)
 
-    def convert_all(self, jobs: Sequence[Job]) -> int:
-        """Convert and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
-        request, report, console = self.request, self.report, self.console
-        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
-        batch.tell_outcome(report, len(jobs), code, console, WORDS)
-        return code
+    def work(self, group: Group) -> Iterator[tuple[int, Outcome]]:
+        """What became of each wanted recording, by its place; all but the first find a warm machine."""
+        for place in group.wanted:
+            item, error = self._deliver(group.jobs[place])
+            item.warm, self._warm = self._warm, True
+            yield place, (item, error)
 
     def _deliver(self, job: Job) -> Outcome:
         """Write one job's recording -> its cost, and its error unless it is a closed pipe."""
         item = ItemReport(job.item.id, nfe=self.system.nfe(self.request.options))
         timer = StageTimer(getattr(self.system, "device", "cpu"))
 
-        def work() -> None:
-            if job.error is not None:
-                raise job.error
-            self._write(job, item, timer)
-
-        failure = attempt(item, work)
+        failure = attempt(item, lambda: self._write(job, item, timer))
         item.add(timer.seconds)
         return item, failure
 
     def _write(self, job: Job, item: ItemReport, timer: StageTimer) -> None:
         """Convert a recording into its file."""
-        with timer.stage("io"):
-            source = read_recording(Path(job.item.text))
+        with timer.stage("io"), local_copy(job.item.text) as recording:
+            source = read_recording(recording)
         blocks = convert_blocks(
             self.system,
             source,

@@ -13,16 +13,17 @@ from audiogen.cli.options import OUTPUT, SOUND
 
 
 def enhance(
-    inputs: Annotated[list[Path] | None, options.recordings("INPUT...")] = None,
+    inputs: Annotated[list[str] | None, options.recordings("INPUT...")] = None,
     manifest: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
+            metavar="PATH",
             help="More recordings: a path a line (blank lines and # skipped), or JSONL with audio and maybe "
             "id and out. A relative path is looked for from the manifest's folder, then from here.",
         ),
     ] = None,
     output: Annotated[str | None, options.output("recording")] = None,
-    out_dir: Annotated[Path | None, options.out_dir("as the inputs; subfolders too")] = None,
+    out_dir: Annotated[str | None, options.out_dir("as the inputs; subfolders too")] = None,
     format: options.RecordingFormat = None,
     skip_existing: options.SkipExisting = False,
     report: Annotated[
@@ -61,6 +62,8 @@ def enhance(
     chunk_seconds: options.ChunkSeconds = 10.0,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
     fail_fast: Annotated[bool, options.fail_fast("recording")] = False,
     quiet: options.Quiet = False,
     no_progress: options.NoProgress = False,
@@ -77,14 +80,16 @@ def enhance(
     """
     started = time.perf_counter()
     from audiogen.cli.batch import exit_code
+    from audiogen.cli.engine import crew_of
     from audiogen.cli.enhance_run import EnhanceRequest, run
     from audiogen.enhancement import Chunking, EnhanceOptions
+    from audiogen.files import location
 
     request = EnhanceRequest(
-        inputs=inputs or [],
-        manifest=manifest,
+        inputs=[location(name) for name in inputs or []],
+        manifest=None if manifest is None else location(manifest),
         output=output,
-        out_dir=out_dir,
+        out_dir=None if out_dir is None else location(out_dir),
         format=format,
         skip_existing=skip_existing,
         report=report,
@@ -98,5 +103,6 @@ def enhance(
         fail_fast=fail_fast,
         quiet=quiet,
         progress=not no_progress,
+        crew=crew_of(engine, workers, threads),
     )
     raise typer.Exit(exit_code(lambda: run(request, started)))

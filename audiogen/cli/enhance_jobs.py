@@ -9,13 +9,18 @@ from pathlib import Path
 
 from audiogen.audio import AUDIO_SUFFIXES
 from audiogen.cli.jobs import Job, NothingToDo, UsageError, place
+from audiogen.files import Place, RemotePath, location
 from audiogen.speech import SpeechItem
 
 LOSSLESS = (".wav", ".flac")
 
 
 def find_jobs(
-    inputs: Sequence[Path], manifest: Path | None, format: str | None, out: str | None, out_dir: Path | None
+    inputs: Sequence[Place],
+    manifest: Place | None,
+    format: str | None,
+    out: str | None,
+    out_dir: Place | None,
 ) -> list[Job]:
     """Every recording with its place; an item's text is its path, its id the name it goes by.
 
@@ -37,19 +42,29 @@ def find_jobs(
     return jobs
 
 
-def _of_input(path: Path, format: str | None) -> Iterator[Job]:
+def _of_input(path: Place, format: str | None) -> Iterator[Job]:
     """A file, which may be missing: that is told when its turn comes. Or all recordings below a folder."""
     if not path.is_dir():
         yield _job(path, Path(path.name), format)
         return
-    for found in sorted(path.rglob("*")):
-        below = found.relative_to(path)
+    for found, below in _contents(path):
         hidden = any(part.startswith(".") for part in below.parts)
-        if found.suffix.lower() in AUDIO_SUFFIXES and found.is_file() and not hidden:
+        if found.suffix.lower() in AUDIO_SUFFIXES and not hidden:
             yield _job(found, below, format)
 
 
-def _job(path: Path, name: Path, format: str | None) -> Job:
+def _contents(folder: Place) -> Iterator[tuple[Place, Path]]:
+    """The files below a folder, in order, each with its path from there."""
+    if isinstance(folder, RemotePath):
+        skip = len(folder.parts)
+        yield from ((found, Path(*found.parts[skip:])) for found in folder.below())
+        return
+    for found in sorted(folder.rglob("*")):
+        if found.is_file():
+            yield found, found.relative_to(folder)
+
+
+def _job(path: Place, name: Path, format: str | None) -> Job:
     """The recording `path`, to be written as `name` with the suffix of what it becomes."""
     suffix = name.suffix.lower() if name.suffix.lower() in LOSSLESS else ".wav"
     if format is not None:
@@ -57,7 +72,7 @@ def _job(path: Path, name: Path, format: str | None) -> Job:
     return Job(SpeechItem(name.with_suffix("").as_posix(), str(path)), name.with_suffix(suffix))
 
 
-def _of_manifest(manifest: Path, format: str | None) -> Iterator[Job]:
+def _of_manifest(manifest: Place, format: str | None) -> Iterator[Job]:
     """Paths, one a line, or JSON objects with "audio". Raises UsageError for a file that is no manifest."""
     try:
         lines = manifest.read_text(encoding="utf-8-sig").splitlines()
@@ -73,20 +88,28 @@ def _of_manifest(manifest: Path, format: str | None) -> Iterator[Job]:
             yield Job(SpeechItem(f"{number:04d}", ""), error=ValueError(f"line {number}: {error}"))
 
 
-def _of_line(line: str, folder: Path, format: str | None) -> Job:
+def _of_line(line: str, folder: Place, format: str | None) -> Job:
     entry = json.loads(line) if line.startswith("{") else {"audio": line}
     if not isinstance(entry, dict) or not isinstance(entry.get("audio"), str):
         raise ValueError('no "audio"; each object needs the path of a recording')
-    named = Path(entry["audio"])
-    path = folder / named if (folder / named).exists() else named
+    path = _named(location(entry["audio"]), folder)
     name = Path(str(entry["id"]) + path.suffix) if "id" in entry else Path(path.name)
     job = _job(path, name, format)
-    return job if entry.get("out") is None else replace(job, out=Path(str(entry["out"])))
+    return job if entry.get("out") is None else replace(job, out=location(str(entry["out"])))
+
+
+def _named(path: Place, folder: Place) -> Place:
+    """What a manifest in `folder` means by a path: from there, or from here where only that is found."""
+    if isinstance(path, RemotePath):
+        return path
+    if isinstance(folder, RemotePath):
+        return path if path.is_absolute() else folder / path
+    return folder / path if (folder / path).exists() else path
 
 
 def _keep_inputs(jobs: Iterable[Job]) -> None:
     """Raises UsageError where a result would take the place of a recording that is to be read."""
-    read = {Path(job.item.text).resolve() for job in jobs if job.error is None}
+    read = {location(job.item.text).resolve() for job in jobs if job.error is None}
     for job in jobs:
         if job.out is not None and job.error is None and job.out.resolve() in read:
             raise UsageError(f"{job.out} is an input itself; choose another place for the result")

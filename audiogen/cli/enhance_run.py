@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from rich.console import Console
 
 from audiogen import hub, weights
 from audiogen.audio import AudioReader
-from audiogen.cli import OK, batch
+from audiogen.cli import OK, batch, engine
 from audiogen.cli.batch import BatchRequest, Words
 from audiogen.cli.enhance_jobs import find_jobs, references
 from audiogen.cli.jobs import STDOUT, Job, UsageError
 from audiogen.cli.output import attempt
+from audiogen.cli.work import Group, Outcome
 from audiogen.enhancement import Chunking, EnhancementSystem, EnhanceOptions, check_options, enhance_blocks
+from audiogen.files import Place, local_copy
 from audiogen.metrics.enhancement import SCORES, compare, finite, means, read_pair, require_scorers
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
 
@@ -30,8 +32,8 @@ WORDS = Words("enhancing", "recordings")
 class EnhanceRequest(BatchRequest):
     """The options of `audiogen enhance`, as its help describes them."""
 
-    inputs: Sequence[Path]
-    manifest: Path | None
+    inputs: Sequence[Place]
+    manifest: Place | None
     reference: Path | None
     options: EnhanceOptions
     chunking: Chunking
@@ -74,16 +76,23 @@ def run(request: EnhanceRequest, started: float) -> int:
     missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
+    report = EnhanceReport()
+    groups = engine.grouped(jobs, missing, engine.handful(missing, request.crew))
+    opener, misuse = partial(open_session, clean), batch.misuse_of(missing)
+    work = engine.Run(request, missing, groups, opener, report, WORDS, misuse, console, started)
+    code = work.carry_out()
+    if not request.quiet:
+        print_scores(report, console)
+    return code
+
+
+def open_session(clean: Mapping[str, Path], request: EnhanceRequest, console: Console) -> EnhanceSession:
+    """Load what enhances. clean: references by id. Raises ValueError as `run` does."""
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     system = load_enhancer(request.model, request.device)
     check_options(system, request.options)
-    report = EnhanceReport({**context(request, system), "load_seconds": time.perf_counter() - started})
-    session = EnhanceSession(request, system, clean, report, console)
-    code = batch.finish(request, report, lambda: session.enhance_all(missing))
-    if not request.quiet:
-        print_scores(report, console)
-    return code
+    return EnhanceSession(request, system, clean, console, context(request, system))
 
 
 def plan(request: EnhanceRequest) -> tuple[list[Job], dict[str, Path]]:
@@ -131,16 +140,16 @@ class EnhanceSession:
     request: EnhanceRequest
     system: EnhancementSystem
     clean: Mapping[str, Path]
-    report: Report
     console: Console
+    context: dict[str, Any]
+    _warm: bool = field(default=False, init=False)
 
-    def enhance_all(self, jobs: Sequence[Job]) -> int:
-        """Enhance and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        outcomes, misuse = batch.one_by_one(jobs, self._deliver), batch.misuse_of(jobs)
-        request, report, console = self.request, self.report, self.console
-        code = batch.work_through(outcomes, len(jobs), request, report, console, words=WORDS, misuse=misuse)
-        batch.tell_outcome(report, len(jobs), code, console, WORDS)
-        return code
+    def work(self, group: Group) -> Iterator[tuple[int, Outcome]]:
+        """What became of each wanted recording, by its place; all but the first find a warm machine."""
+        for place in group.wanted:
+            item, error = self._deliver(group.jobs[place])
+            item.warm, self._warm = self._warm, True
+            yield place, (item, error)
 
     def _deliver(self, job: Job) -> tuple[EnhancedItem, Exception | None]:
         """Write one job's recording -> its cost, and its error unless it is a closed pipe."""
@@ -148,22 +157,22 @@ class EnhanceSession:
         timer = StageTimer(getattr(self.system, "device", "cpu"))
 
         def work() -> None:
-            if job.error is not None:
-                raise job.error
-            self._write(job, item, timer)
-            if (reference := self.clean.get(job.item.id)) is not None and job.out is not None:
-                item.scores = {
-                    "before": compare(*read_pair(Path(job.item.text), reference)),
-                    "after": compare(*read_pair(job.out, reference)),
-                }
+            with local_copy(job.item.text) as recording:
+                self._write(job, recording, item, timer)
+                if (reference := self.clean.get(job.item.id)) is not None and job.out is not None:
+                    with local_copy(job.out) as result:
+                        item.scores = {
+                            "before": compare(*read_pair(recording, reference)),
+                            "after": compare(*read_pair(result, reference)),
+                        }
 
         failure = attempt(item, work)
         item.add(timer.seconds)
         return item, failure
 
-    def _write(self, job: Job, item: ItemReport, timer: StageTimer) -> None:
+    def _write(self, job: Job, recording: Path, item: ItemReport, timer: StageTimer) -> None:
         """Enhance a recording block by block into its file."""
-        source = AudioReader(job.item.text)
+        source = AudioReader(recording)
         options, seed, chunking = self.request.options, self.request.seed, self.request.chunking
         blocks = enhance_blocks(self.system, source, options, seed=seed, timer=timer, chunking=chunking)
         batch.write_blocks(job, blocks, source.sample_rate, self.request.format, item, timer)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audiogen.files import Place, location
 from audiogen.speech import SpeechItem
 
 STDIN = "-"
@@ -28,7 +29,7 @@ class Job:
     """One item and its file; `out` is None for standard output. `error` is why it cannot even be tried."""
 
     item: SpeechItem
-    out: Path | None = None
+    out: Place | None = None
     error: Exception | None = None
 
 
@@ -79,7 +80,9 @@ def _required(content: str, source: str) -> str:
 def _manifest_jobs(manifest: str, defaults: Defaults) -> Iterator[Job]:
     """Items of a manifest: JSONL by suffix or first character, CSV by suffix, else a text a line."""
     try:
-        content = sys.stdin.read() if manifest == STDIN else Path(manifest).read_text(encoding="utf-8-sig")
+        content = (
+            sys.stdin.read() if manifest == STDIN else location(manifest).read_text(encoding="utf-8-sig")
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read manifest {manifest}: {error}") from error
     suffix = Path(manifest).suffix.lower()
@@ -125,10 +128,10 @@ def _parse_json(line: str, name: str, defaults: Defaults) -> Job:
         raise ValueError(f"speaker {speaker!r} is not a name or number")
     out = entry.get("out")
     item = SpeechItem(str(entry.get("id", name)), entry["text"], seed, speaker)
-    return Job(item, None if out is None else Path(str(out)))
+    return Job(item, None if out is None else location(str(out)))
 
 
-def place(jobs: list[Job], out: str | None, out_dir: Path | None, suffix: str) -> list[Job]:
+def place(jobs: list[Job], out: str | None, out_dir: Place | None, suffix: str) -> list[Job]:
     """Give every job its file: --output for one item, names from ids in --out-dir, else its own "out".
 
     suffix: with its dot, for names made from ids. Raises UsageError if a job has no place or two share one.
@@ -138,13 +141,13 @@ def place(jobs: list[Job], out: str | None, out_dir: Path | None, suffix: str) -
     if out is not None and len(jobs) != 1:
         raise UsageError(f"--output names one file for {len(jobs)} items; use --out-dir")
     if out is not None:
-        return [replace(jobs[0], out=None if out == STDOUT else Path(out))]
+        return [replace(jobs[0], out=None if out == STDOUT else location(out))]
     placed = [_place_in(job, out_dir, suffix) for job in jobs]
     _refuse_twins((str(job.out) for job in placed if job.error is None), "output file")
     return placed
 
 
-def _place_in(job: Job, out_dir: Path | None, suffix: str) -> Job:
+def _place_in(job: Job, out_dir: Place | None, suffix: str) -> Job:
     """The job with its path; one that would leave `out_dir` becomes a job with an error."""
     if job.error is not None:
         return job

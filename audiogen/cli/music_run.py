@@ -17,9 +17,10 @@ from torch import Tensor
 from audiogen import hub, weights
 from audiogen.audio import HEADERLESS, Audio, read_audio, soft_limit
 from audiogen.cli import OK, batch
-from audiogen.cli.batch import Outcome, TextRequest, Words
+from audiogen.cli.batch import TextRequest, Words
 from audiogen.cli.jobs import STDOUT, Defaults, Job, UsageError, read_jobs
 from audiogen.cli.output import Sink, attempt, open_sink
+from audiogen.cli.work import Outcome
 from audiogen.music import STAGES, MusicOptions, MusicSystem, PromptPlan, continued
 from audiogen.report import ItemReport, PlayOut, Report, StageTimer, machine_context
 from audiogen.speech import stable_seed

@@ -30,7 +30,7 @@ def output(one: str, *others: str) -> Any:
 
 def out_dir(named: str) -> Any:
     """--out-dir. named: how the files in it are named."""
-    return typer.Option(help=f"Folder for files named {named}.", rich_help_panel=OUTPUT)
+    return typer.Option(metavar="PATH", help=f"Folder for files named {named}.", rich_help_panel=OUTPUT)
 
 
 def stream(one: str) -> Any:
@@ -109,7 +109,23 @@ Threads = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="Share the items among workers: local processes, or the actors of a ray cluster.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Workers of the engine, each with the model and --threads (1); default: as many as fit.",
+        rich_help_panel=MACHINE,
+    ),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Errors and warnings only.", rich_help_panel=MACHINE)
 ]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="No progress bar.", rich_help_panel=MACHINE)]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from audiogen.audio import HEADERLESS, Audio, AudioWriter, limit, wav_header
 from audiogen.cli.jobs import Job, UsageError
-from audiogen.files import write_text
+from audiogen.files import Place, RemotePath, location, replacing, write_text
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from torch import Tensor
 
     from audiogen.audio import Timing
@@ -54,7 +58,31 @@ class StdoutWav(StdoutPcm):
         self._file.write(wav_header(sample_rate, channels, frames))
 
 
-Sink = AudioWriter | StdoutPcm
+class StoreWriter:
+    """An audio file in an object store: written on this machine, sent when it is complete."""
+
+    def __init__(self, place: RemotePath, sample_rate: int, channels: int, format: str | None) -> None:
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(replacing(place))
+        writer = AudioWriter(temporary, sample_rate, channels, format)
+        self._writer = self._stack.enter_context(writer)
+
+    def write(self, wav: Tensor) -> None:
+        """Append wav (C, T), clamped to [-1, 1]."""
+        self._writer.write(wav)
+
+    def __enter__(self) -> Self:
+        """Use as AudioWriter is used."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send the finished file, or forget what an error left half written."""
+        self._stack.__exit__(kind, error, trace)
+
+
+Sink = AudioWriter | StdoutPcm | StoreWriter
 
 
 def open_sink(job: Job, first: Audio, is_all: bool, format: str | None) -> Sink:
@@ -65,11 +93,16 @@ def open_sink(job: Job, first: Audio, is_all: bool, format: str | None) -> Sink:
     if job.out is None:
         return StdoutWav(first.sample_rate, channels, samples if is_all else None)
     job.out.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(job.out, RemotePath):
+        return StoreWriter(job.out, first.sample_rate, channels, format)
     return AudioWriter(job.out, first.sample_rate, channels, format)
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Place) -> None:
     """Make the folder and try to write in it. Raises UsageError: better now than after an hour of work."""
+    if isinstance(folder, RemotePath):
+        check_store(folder)
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -78,10 +111,23 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"cannot write in {folder} ({error.strerror}); choose another folder") from error
 
 
-def timestamps_path(wanted: str, job: Job) -> Path:
+def check_store(folder: RemotePath) -> None:
+    """Write a small object into the folder and remove it. Raises UsageError."""
+    store, probe = folder.store, folder / f".audiogen-{os.urandom(4).hex()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        store.pipe_file(probe.key, b"")
+        store.rm_file(probe.key)
+    except Exception as error:  # every store has errors of its own
+        raise UsageError(
+            f"cannot write in {folder} ({error}); check its name and your credentials"
+        ) from error
+
+
+def timestamps_path(wanted: str, job: Job) -> Place:
     """The file for a job's timestamps: `wanted` itself, or beside the audio when that is "json" or "srt"."""
     if wanted not in TIMESTAMP_FORMATS:
-        return Path(wanted)
+        return location(wanted)
     assert job.out is not None, "check_timestamps refuses standard output"
     return job.out.with_suffix(f".{wanted}")
 
@@ -100,7 +146,7 @@ def check_timestamps(wanted: str, jobs: Sequence[Job]) -> None:
         raise UsageError(f"--timestamps {wanted} is one file for {len(jobs)} items; use json or srt")
 
 
-def write_timestamps(path: Path, timings: Sequence[Timing], seconds: float) -> None:
+def write_timestamps(path: Place, timings: Sequence[Timing], seconds: float) -> None:
     """JSON: words and phones with seconds. SRT: a cue a word."""
     if path.suffix.lower() == ".srt":
         write_text(path, to_srt(timings))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from rich.console import Console
 
 from audiogen import hub, weights
 from audiogen.audio import HEADERLESS, Timing
-from audiogen.cli import OK, batch
-from audiogen.cli.batch import Outcome, TextRequest, Words
+from audiogen.cli import OK, batch, engine
+from audiogen.cli.batch import TextRequest, Words
 from audiogen.cli.jobs import Defaults, Job, UsageError, read_jobs
 from audiogen.cli.output import (
     Sink,
@@ -26,11 +26,14 @@ from audiogen.cli.output import (
     timestamps_path,
     write_timestamps,
 )
+from audiogen.cli.work import Group, Outcome
+from audiogen.files import location
 from audiogen.report import ItemReport, PlayOut, Report, StageTimer, machine_context
 from audiogen.speech import FrontEnd, Piece, SpeechOptions, SpeechSystem, check_steps, speak, speaker_index
 from audiogen.speech_stream import speak_in_chunks
 from audiogen.text.frontend import TextFrontEnd
 
+LETTERS = 120  # of a long sentence: how much text a place in a batch is for
 WORDS = Words("speaking", "items", one="item ")
 
 
@@ -72,19 +75,26 @@ def carry_out(request: Request, jobs: list[Job], load: Loader, started: float) -
     missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
+    groups = engine.grouped(jobs, missing, request.batch_size, LETTERS * request.batch_size)
+    opener, misuse = partial(open_session, load), request.misuse
+    work = engine.Run(request, missing, groups, opener, Report(), WORDS, misuse, console, started)
+    return work.carry_out()
+
+
+def open_session(load: Loader, request: Request, console: Console) -> Session:
+    """Load what speaks. Raises ValueError as `run` does."""
     system, front_end = load(request)
-    load_seconds = time.perf_counter() - started
     if request.language is not None and request.language[:2] != system.language[:2]:
         console.print(
             f"warning: this voice learned {system.language}; sounds of {request.language} may be off"
         )
-    report = Report({**context(request, system), "load_seconds": load_seconds})
-    session = Session(request, system, front_end, report, console)
-    return batch.finish(request, report, lambda: session.speak_all(missing))
+    return Session(request, system, front_end, console, context(request, system))
 
 
 def streamed(request: Request) -> Request:
     """A request for a stream, to standard output unless it has a file. Raises UsageError for many items."""
+    if request.crew is not None:
+        raise UsageError("--stream plays one text while it is made; leave out --engine and --workers")
     if request.manifest is not None:
         raise UsageError("--stream plays one text while it is made; leave it out to speak a --manifest")
     if request.out_dir is not None:
@@ -99,7 +109,7 @@ def plan(request: Request, jobs: list[Job]) -> list[Job]:
     beside = None
     if request.timestamps is not None:
         check_timestamps(request.timestamps, jobs)
-        beside = Path(request.timestamps)
+        beside = location(request.timestamps)
     batch.check_folders(request, jobs, beside)
     return jobs
 
@@ -139,30 +149,22 @@ class Session:
     request: Request
     system: SpeechSystem
     front_end: FrontEnd
-    report: Report
     console: Console
+    context: dict[str, Any]
+    _warm: bool = field(default=False, init=False)
 
-    def speak_all(self, jobs: Sequence[Job]) -> int:
-        """Speak and write every job, fill the report -> exit code. Finished files stay whatever happens."""
-        request, report, console = self.request, self.report, self.console
-        code = batch.work_through(
-            self._outcomes(jobs), len(jobs), request, report, console, words=WORDS, misuse=request.misuse
-        )
-        batch.tell_outcome(report, len(jobs), code, console, WORDS)
-        return code
-
-    def _outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """What became of each job, the hopeless ones first."""
-        yield from batch.hopeless(jobs)
-        good = [job for job in jobs if job.error is None]
+    def work(self, group: Group) -> Iterator[tuple[int, Outcome]]:
+        """What became of each wanted job, by its place. The others are spoken for the sake of the batches."""
         if self.request.stream:
-            yield from map(self._stream, good)
+            yield from ((place, self._stream(group.jobs[place])) for place in group.wanted)
             return
-        items = (job.item for job in good)
+        items = (job.item for job in group.jobs)
         options, batch_size = self.request.options, self.request.batch_size
         pieces = speak(self.system, items, options, front_end=self.front_end, batch_size=batch_size)
-        for index, group in groupby(pieces, key=lambda piece: piece.item):
-            yield self._deliver(good[index], group)
+        for place, spoken in groupby(pieces, key=lambda piece: piece.item):
+            if place in group.wanted:
+                yield place, self._deliver(group.jobs[place], spoken)
+        self._warm = True
 
     def _stream(self, job: Job) -> Outcome:
         """Speak one job in chunks, under the eyes of its listener."""
@@ -198,7 +200,7 @@ class Session:
         with ExitStack() as stack:
             for piece in pieces:
                 item.add(piece.stages)
-                item.warm = item.warm and piece.batch > 0
+                item.warm = item.warm and (self._warm or piece.batch > 0)
                 if piece.dropped:
                     self.console.print(f"warning: item {item.id}: cannot speak {' '.join(piece.dropped)}")
                 if piece.audio is None:

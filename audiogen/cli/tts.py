@@ -31,7 +31,7 @@ def tts(
         Path | None, typer.Option(help="Own pronunciations: word, tab, phones.", rich_help_panel=TEXT)
     ] = None,
     output: Annotated[str | None, options.output("item")] = None,
-    out_dir: Annotated[Path | None, options.out_dir("by id or line number")] = None,
+    out_dir: Annotated[str | None, options.out_dir("by id or line number")] = None,
     format: options.ItemFormat = None,
     stream: Annotated[bool, options.stream("text")] = False,
     skip_existing: options.SkipExisting = False,
@@ -47,6 +47,8 @@ def tts(
     energy: Annotated[float, typer.Option(help="dB up or down.", rich_help_panel=SOUND)] = 0.0,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
     compiled: Annotated[
         bool,
         typer.Option(
@@ -76,7 +78,9 @@ def tts(
     """
     started = time.perf_counter()
     from audiogen.cli.batch import exit_code
+    from audiogen.cli.engine import crew_of
     from audiogen.cli.run import Request, run
+    from audiogen.files import location
     from audiogen.speech import SpeechOptions
 
     request = Request(
@@ -85,7 +89,7 @@ def tts(
         language=language,
         lexicon=lexicon,
         output=output,
-        out_dir=out_dir,
+        out_dir=None if out_dir is None else location(out_dir),
         format=format,
         skip_existing=skip_existing,
         timestamps=timestamps,
@@ -103,5 +107,6 @@ def tts(
         fail_fast=fail_fast,
         quiet=quiet,
         progress=not no_progress,
+        crew=crew_of(engine, workers, threads),
     )
     raise typer.Exit(exit_code(lambda: run(request, started)))

@@ -17,9 +17,10 @@ from torch import Tensor
 from audiogen import hub
 from audiogen.audio import read_audio
 from audiogen.cli import batch
-from audiogen.cli.batch import BatchRequest, Outcome, Words
+from audiogen.cli.batch import BatchRequest, Words
 from audiogen.cli.jobs import Job, UsageError
 from audiogen.cli.output import attempt
+from audiogen.cli.work import Outcome
 from audiogen.report import ItemReport, Report, StageTimer, machine_context
 from audiogen.spectral import MelSpec, mel_chunks
 from audiogen.speech import SpeechItem

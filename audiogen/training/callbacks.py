@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class StepSeed(L.Callback):
-    """Seed torch at every batch with (seed, global step).
+    """Seed torch at every batch with (seed, global step), and under DDP with the rank.
 
     A resumed run draws what the unbroken one would have drawn.
     """
@@ -23,7 +23,8 @@ class StepSeed(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Called by Lightning before each training step."""
-        digest = hashlib.sha256(f"{self.seed}/{trainer.global_step}".encode()).digest()
+        rank = f"/{trainer.global_rank}" if trainer.global_rank else ""  # ranks must not draw the same noise
+        digest = hashlib.sha256(f"{self.seed}/{trainer.global_step}{rank}".encode()).digest()
         torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 

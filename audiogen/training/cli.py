@@ -14,7 +14,12 @@ class AudiogenCLI(LightningCLI):
     """LightningCLI with links, so that a model and its data cannot disagree on numbers both need."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the options that are ours."""
+        """Add the options that are ours.
+
+        Training batches are shared among ranks by `ResumableLoader`; what Lightning's sampler would share as
+        well is validation, whose numbers are then of a part of the items. So every rank validates with all.
+        """
+        parser.set_defaults({"trainer.use_distributed_sampler": False})
         parser.add_argument(
             "--threads", type=int, default=0, help="CPU threads of torch; 0 keeps its own choice"
         )

@@ -54,3 +54,31 @@ def test_a_loader_resumes_in_the_middle_of_an_epoch():
     seen += [item for _ in range(2) for item in second]
     assert seen == expected
     assert len(unbroken) == 5
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
+def test_ranks_share_an_epoch_without_gap_or_overlap(ranks):
+    """Of 5 plans: each once, and as many again from the front as make the ranks' shares equally long."""
+    loaders = [
+        ResumableLoader(lambda epoch: [(epoch, k) for k in range(5)], lambda plan: plan, (rank, ranks))
+        for rank in range(ranks)
+    ]
+    for epoch in range(2):
+        shares = [list(share) for share in loaders]
+        length = -(-5 // ranks)
+        assert [len(share) for share in shares] == [len(share) for share in loaders] == [length] * ranks
+        in_step = [plan for step in zip(*shares, strict=True) for plan in step]
+        assert in_step == [(epoch, k % 5) for k in range(ranks * length)]
+
+
+def test_another_number_of_ranks_goes_on_where_one_was():
+    pair = [ResumableLoader(lambda epoch: range(8), int, (rank, 2)) for rank in range(2)]
+    seen = [next(share) for share in map(iter, pair)]
+    state = pair[0].state_dict()
+    assert state == {"epoch": 0, "position": 2}
+    alone = ResumableLoader(lambda epoch: range(8), int, (0, 1))
+    alone.load_state_dict(state)
+    assert [*seen, *alone] == list(range(8))
+    three = ResumableLoader(lambda epoch: range(8), int, (1, 3))
+    three.load_state_dict(alone.state_dict() | {"position": 3})
+    assert list(three) == [4, 7]
