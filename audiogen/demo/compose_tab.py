@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from audiogen.demo import parts
+from audiogen.demo import compose, parts
 from audiogen.demo.compose import EXAMPLES, LM_GUIDANCE, MOST_SECONDS, TOP_P, frames
 from audiogen.demo.errors import readable
 from audiogen.demo.models import COMPOSE, Shelf
@@ -39,7 +39,7 @@ class ComposeTab:
         models = self.shelf.choices(COMPOSE)
         with gr.Row():
             self.model = gr.Radio(models, value=models[0][1], label="Model", visible=len(models) > 1)
-            self.seconds = gr.Slider(2, MOST_SECONDS, value=10, step=1, label="Seconds")
+            self.seconds = gr.Slider(2, MOST_SECONDS, value=compose.USUAL_SECONDS, step=1, label="Seconds")
             self.steps = parts.steps()
             self.seed = parts.seed()
             self.temperature = gr.Slider(0.0, 2.0, value=1.0, step=0.05, label="Temperature")

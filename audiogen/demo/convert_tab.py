@@ -36,13 +36,13 @@ class ConvertTab:
     def _controls(self) -> None:
         self.said = parts.recording("What is said", "convert-said")
         self.voice = parts.recording("The voice, about ten seconds of it", "convert-voice")
-        with gr.Row():
-            self.go = gr.Button("Convert", variant="primary", elem_id="convert-go")
-            self.example = gr.Button(
-                "Example: two shipped voices",
-                elem_id="convert-example",
-                visible=bool(self.shelf.names(SPEAK)),
-            )
+        self.go = gr.Button("Convert", variant="primary", elem_id="convert-go")
+        self.example = gr.Button(
+            "Example: one shipped voice in the other",
+            size="sm",
+            elem_id="convert-example",
+            visible=bool(self.shelf.names(SPEAK)),
+        )
 
     def _settings(self) -> None:
         models = self.shelf.choices(CONVERT)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from typing import Any
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before Gradio looks: nothing leaves this machine
+import gradio as gr
 
-import gradio as gr  # noqa: E402
-
-from audiogen.demo import parts  # noqa: E402
-from audiogen.demo.compose_tab import ComposeTab  # noqa: E402
-from audiogen.demo.convert_tab import ConvertTab  # noqa: E402
-from audiogen.demo.enhance_tab import EnhanceTab  # noqa: E402
-from audiogen.demo.models import COMPOSE, CONVERT, ENHANCE, SPEAK, Shelf  # noqa: E402
-from audiogen.demo.player import HERE  # noqa: E402
-from audiogen.demo.speak_tab import SpeakTab  # noqa: E402
+from audiogen.demo import ditto, parts
+from audiogen.demo.compose_tab import ComposeTab
+from audiogen.demo.convert_tab import ConvertTab
+from audiogen.demo.enhance_tab import EnhanceTab
+from audiogen.demo.models import COMPOSE, CONVERT, ENHANCE, SPEAK, Shelf
+from audiogen.demo.player import HERE
+from audiogen.demo.speak_tab import SpeakTab
+from audiogen.demo.steer import Steer
+from audiogen.demo.steer_tab import SteerTab
 
 TITLE = "audiogen"
 LEAD = "Speech, cleaner recordings, other voices and music in few steps, made on this machine."
+FONT = ("ui-sans-serif", "system-ui", "sans-serif")  # of the system: nothing to fetch
+STEER = "steer"
 KEPT_S = 3600  # files that a page showed are deleted after an hour
 TABS = (  # task, label, its page, and what to do where no model is installed
     (SPEAK, "Speak", SpeakTab, "Train one (README.md) and start `audiogen demo --speak FILE`."),
@@ -33,8 +35,13 @@ TABS = (  # task, label, its page, and what to do where no model is installed
 )
 
 
-def build(shelf: Shelf) -> gr.Blocks:
-    """The page with a tab a task; a task without a model says what is missing."""
+def build(shelf: Shelf, steer: Steer | None = None) -> gr.Blocks:
+    """The page with a tab a task; a task without a model says what is missing.
+
+    steer: how music is steered; None: by DITTO-2.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing leaves this machine
+    steer = steer or ditto.found()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gr.HTML(f"<h1>{TITLE}</h1><p>{LEAD}</p>", elem_classes="ag-head")
         with gr.Tabs():
@@ -44,6 +51,11 @@ def build(shelf: Shelf) -> gr.Blocks:
                         tab(shelf)
                     else:
                         parts.missing(task, remedy)
+            with gr.Tab("Steer", id=STEER):
+                if steer is not None and shelf.names(COMPOSE):
+                    SteerTab(shelf, steer)
+                else:
+                    parts.missing(STEER, TABS[-1][-1])
     return page
 
 
@@ -53,8 +65,11 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, *,
     port: None takes the first free one from 7860 on.
     """
     looks: dict[str, Any] = {
-        "theme": gr.themes.Default(primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate"),
-        "css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "theme": gr.themes.Default(
+            primary_hue="indigo", secondary_hue="indigo", neutral_hue="slate", font=FONT
+        ),
+        # as it stands: rules given as `css` are made to hold inside the tabs only
+        "head": f"<style>{(HERE / 'style.css').read_text(encoding='utf-8')}</style>",
         "footer_links": [],
     }
     off: dict[str, Any] = {

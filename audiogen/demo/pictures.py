@@ -112,7 +112,8 @@ def _axes(draw: ImageDraw.ImageDraw, seconds: float, spec: MelSpec) -> None:
     for second in tick_seconds(seconds) if seconds else ():
         x = LEFT + second / seconds * (WIDTH - 1)
         draw.line([(x, bottom), (x, bottom + 4)], TEXT)
-        draw.text((x, bottom + 6), f"{second:g} s", TEXT, font, anchor="ma" if second else "la")
+        anchor = "ra" if x > LEFT + WIDTH - 12 else "ma" if second else "la"
+        draw.text((x, bottom + 6), f"{second:g} s", TEXT, font, anchor=anchor)
     draw.text((LEFT - 7, bottom + 12), "kHz", TEXT, font, anchor="rm")
 
 
