@@ -19,7 +19,7 @@ def steer(system, wish, tell):
     count = round(wish.seconds * RATE)
     noise = torch.randn(1, count, generator=torch.Generator().manual_seed(wish.seed))
     at = torch.arange(count) / RATE
-    levels = torch.tensor(samples(wish.intensity, at[::RATE // 10].tolist()))
+    levels = torch.tensor(samples(wish.intensity, at[:: RATE // 10].tolist()))
     gain = 10 ** (levels.repeat_interleave(RATE // 10)[:count] / 20)
     flat = [(0.0, -30.0), (wish.seconds, -30.0)]
     loudness = [("without", flat), ("steered", list(wish.intensity))]

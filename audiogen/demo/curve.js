@@ -1,5 +1,6 @@
 // A curve drawn with a finger or a mouse. props.value: levels from 0 to 1 at equal distances, as curves.py says.
 const canvas = element.querySelector(".ag-canvas");
+const EDGE = 12; // pixels from the left and the right that count as the ends: fingers are broad
 const COUNT = Number(canvas.dataset.levels);
 let levels = props.value?.slice() ?? [];
 let last = null; // where the finger was
@@ -32,7 +33,7 @@ function move(event) {
   const box = canvas.getBoundingClientRect();
   const inside = (share) => Math.min(1, Math.max(0, share));
   const here = {
-    k: Math.round(inside((event.clientX - box.left) / box.width) * (COUNT - 1)),
+    k: Math.round(inside((event.clientX - box.left - EDGE) / (box.width - 2 * EDGE)) * (COUNT - 1)),
     level: 1 - inside((event.clientY - box.top) / box.height),
   };
   const from = last ?? here;
