@@ -27,8 +27,7 @@ def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
     from audiogen.steering import SteerOptions  # type: ignore[import-not-found, import-untyped, unused-ignore]
     from audiogen.systems.ditto import steer  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-    if not hasattr(system, "generator"):
-        raise ValueError("this model cannot be steered; use a music model such as melody")
+    check(system)
 
     def search(at: Any) -> None:
         tell(0.2 + 0.75 * at.step / at.steps, f"search step {at.step} of {at.steps}")
@@ -51,3 +50,9 @@ def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
         made.seconds,
         facts,
     )
+
+
+def check(system: Any) -> None:
+    """Raises ValueError for a system that cannot be steered."""
+    if not hasattr(system, "generator"):
+        raise ValueError("this model cannot be steered; use a music model such as melody")

@@ -34,7 +34,7 @@ class Shelf:
     """The models of a demo.
 
     device: as `hub.load` takes it. more: names or paths of further models by task; they come first. Raises
-    UnknownModel for one that leads to no weights.
+    what `check` raises.
     """
 
     device: str = "auto"
@@ -44,9 +44,9 @@ class Shelf:
 
     def __post_init__(self) -> None:
         """Look before anybody waits."""
-        for names in self.more.values():
+        for task, names in self.more.items():
             for name in names:
-                weights.locate(name)
+                check(task, name)
 
     def names(self, task: str) -> list[str]:
         """Models for a task: those given, then the installed ones."""
@@ -80,6 +80,20 @@ class Shelf:
         if not hasattr(system, ABILITIES[task]):
             raise weights.UnknownModel(f"model {name!r} cannot {task}; give another one for that tab")
         return system
+
+
+def check(task: str, name: str) -> None:
+    """Raises UnknownModel for weights that are not there or of another task, CorruptWeights for no weights.
+
+    Of a checkpoint the task is seen when it is loaded.
+    """
+    path = weights.locate(name)
+    if path.suffix == weights.CHECKPOINT:
+        return
+    key, _ = weights.read_metadata(path)
+    if TASKS.get(key) != task:
+        able = " or ".join(system for system, what in TASKS.items() if what == task)
+        raise weights.UnknownModel(f"{name} is of system {key!r}; to {task}, give one of {able}")
 
 
 def label(name: str) -> str:

@@ -21,6 +21,8 @@ TITLE = "audiogen"
 LEAD = "Speech, cleaner recordings, other voices and music in few steps, made on this machine."
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")  # of the system: nothing to fetch
 STEER = "steer"
+WAITING = 32  # visitors in the queue
+LARGEST_FILE = "50mb"
 KEPT_S = 3600  # files that a page showed are deleted after an hour
 TABS = (  # task, label, its page, and what to do where no model is installed
     (SPEAK, "Speak", SpeakTab, "Train one (README.md) and start `audiogen demo --speak FILE`."),
@@ -80,12 +82,14 @@ def launch(page: gr.Blocks, host: str = "127.0.0.1", port: int | None = None, *,
         "pwa": False,
         "mcp_server": False,
     }
+    page.queue(max_size=WAITING)
     _, address, _ = page.launch(
         server_name=host,
         server_port=port,
         prevent_thread_lock=not block,
         quiet=True,
         show_error=True,
+        max_file_size=LARGEST_FILE,
         **looks,
         **off,
     )

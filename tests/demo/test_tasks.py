@@ -77,6 +77,8 @@ def test_a_given_path_comes_first_and_is_named_by_its_end(shelf, tmp_path):
     assert models.label("models/voice/model.safetensors") == "voice"
     with pytest.raises(weights.UnknownModel, match="nowhere"):
         Shelf("cpu", {COMPOSE: ["nowhere.safetensors"]})
+    with pytest.raises(weights.UnknownModel, match="of system 'fake'; to compose, give one of melody_music"):
+        Shelf("cpu", {COMPOSE: [path]})
 
 
 def test_a_model_is_loaded_once_and_says_so(shelf):
