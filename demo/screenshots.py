@@ -17,7 +17,7 @@ from audiogen.demo.page import build, launch
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 COLOURS = 96  # of a picture: few enough for a small file
 SECOND_MS = 1000
-WIDE, PHONE = {"width": 1180, "height": 780}, {"width": 390, "height": 844}
+WIDE, PHONE = {"width": 1120, "height": 900}, {"width": 390, "height": 844}
 PATIENCE_MS = 180 * SECOND_MS
 
 

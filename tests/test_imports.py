@@ -51,10 +51,10 @@ ALLOWED = {  # part -> the other parts of the package it may import
     | {"streaming", "training", "acoustic_model", "caption_model", "enhancement", "conversion", "voice"}
     | {"semantic", "music"},
     "hub": ROOT | {"systems", "vocoders", "training"},
-    "demo": ROOT | {"hub", "speech", "speech_stream", "report", "text", "enhancement", "conversion", "music"},
+    "demo": ROOT
+    | {"hub", "systems", "speech", "speech_stream", "report", "text", "enhancement", "conversion", "music"},
     "cli": ROOT
-    | {"demo"}
-    | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
+    | {"demo", "hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
     | {"enhancement", "conversion", "voice", "semantic", "music"},
 }
 HEAVY = [

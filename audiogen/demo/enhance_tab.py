@@ -42,7 +42,7 @@ class EnhanceTab:
             gr.Markdown("A spoken sentence in noise:", elem_classes="ag-lead")
             with gr.Row():
                 for level in LEVELS_DB:
-                    text = f"{level:g} dB above the noise"
+                    text = f"speech {level:g} dB above noise"
                     button = gr.Button(text, size="sm", elem_id=f"enhance-example-{level:g}", min_width=140)
                     self.examples.append((button, level))
 

@@ -30,7 +30,7 @@ SKELETON = """
     <button type="button" class="ag-stop" hidden>Stop</button>
     <span class="ag-state" role="status"></span>
     <audio class="ag-audio" controls hidden></audio>
-    <a class="ag-download" hidden>Download WAV</a>
+    <a class="ag-download" hidden>Download</a>
   </div>
   <p class="ag-text"></p>
 </div>
