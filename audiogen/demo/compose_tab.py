@@ -42,10 +42,11 @@ class ComposeTab:
             self.seconds = gr.Slider(2, MOST_SECONDS, value=compose.USUAL_SECONDS, step=1, label="Seconds")
             self.steps = parts.steps()
             self.seed = parts.seed()
+            self.early = gr.Checkbox(True, label="Heard early: the first chunk by itself", min_width=120)
             self.temperature = gr.Slider(0.0, 2.0, value=1.0, step=0.05, label="Temperature")
 
     def _connect(self) -> None:
-        inputs = [self.words, self.model, self.seconds, self.steps, self.seed, self.temperature]
+        inputs = [self.words, self.model, self.seconds, self.steps, self.seed, self.temperature, self.early]
         results = [self.player, self.account, self.picture]
         runs = [
             parts.run(start, self._compose, inputs, results, self.account)
@@ -62,8 +63,15 @@ class ComposeTab:
         steps: int,
         seed: float,
         temperature: float,
+        early: bool,
         progress: gr.Progress = parts.PROGRESS,
     ) -> Iterator[tuple[Any, ...]]:
-        options = MusicOptions(steps or None, temperature=temperature, top_p=TOP_P, lm_guidance=LM_GUIDANCE)
+        options = MusicOptions(
+            steps or None,
+            temperature=temperature,
+            top_p=TOP_P,
+            lm_guidance=LM_GUIDANCE,
+            opening=1 if early else None,
+        )
         tell = parts.teller(progress)
         yield from frames(self.shelf, words, model, options, seconds, parts.whole(seed), tell)

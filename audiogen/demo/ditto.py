@@ -6,6 +6,8 @@ import math
 from importlib.util import find_spec
 from typing import Any
 
+from torch import Tensor
+
 from audiogen.audio import Audio
 from audiogen.demo.models import Tell
 from audiogen.demo.steer import Outcome, Steer, Wish
@@ -32,6 +34,10 @@ def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
     def search(at: Any) -> None:
         tell(0.2 + 0.75 * at.step / at.steps, f"search step {at.step} of {at.steps}")
 
+    def loudness(wav: Tensor) -> list[tuple[float, float]]:
+        curve = Intensity.of(wav.cpu(), made.sample_rate).curve
+        return [(second, level) for second, level in curve if level is not None]
+
     options = SteerOptions(seconds=wish.seconds, steps=wish.steps, seed=wish.seed)
     made = steer(system, wish.words, [Intensity(wish.intensity)], options, progress=search)
     rate, (error,) = made.sample_rate, made.errors
@@ -43,10 +49,7 @@ def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
         Audio(made.audio.cpu(), rate),
         math.sqrt(error.before),  # of a mean square in dB^2
         math.sqrt(error.after),
-        [
-            (name, Intensity.of(wav.cpu(), rate).curve)
-            for name, wav in (("without", made.unsteered), ("steered", made.audio))
-        ],
+        [("without", loudness(made.unsteered)), ("steered", loudness(made.audio))],
         made.seconds,
         facts,
     )
