@@ -143,7 +143,20 @@ def test_the_download_is_what_the_api_says(wide, tmp_path):
     assert np.abs(samples[:, 0] / 2**15 - whole.wav[0].numpy()).max() < 1e-3
 
 
+def test_what_was_heard_until_stop_can_be_kept(wide):
+    """The work ends with the sound: the file is shorter than the text."""
+    wide.fill("#speak-text textarea", "This sentence is one of many. " * 66)
+    wide.get_by_label("Seed").first.fill("12")
+    wide.click("#speak-go")
+    wide.click("#speak-player .ag-stop")
+    wide.wait_for_selector("#speak-player .ag-download[download*='seed12']")
+    samples, rate = downloaded(wide, "#speak-player .ag-download")
+    assert 0 < len(samples) < 100 * rate  # all of it lasts two minutes
+    assert wide.locator("#speak-player .ag-stop").is_hidden()
+
+
 def test_two_step_counts_stand_side_by_side(wide):
+    wide.fill("#speak-text textarea", "Good morning.")
     wide.get_by_text("Compare two step counts").click()
     wide.click("#speak-compare")
     drawn(wide, "speak-picture-A")
