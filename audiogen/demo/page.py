@@ -24,16 +24,11 @@ STEER = "steer"
 WAITING = 32  # visitors in the queue
 LARGEST_FILE = "50mb"
 KEPT_S = 3600  # files that a page showed are deleted after an hour
-TABS = (  # task, label, its page, and what to do where no model is installed
-    (SPEAK, "Speak", SpeakTab, "Train one (README.md) and start `audiogen demo --speak FILE`."),
-    (ENHANCE, "Enhance", EnhanceTab, "Train one (docs/storm.md) and start `audiogen demo --enhance FILE`."),
-    (
-        CONVERT,
-        "Convert",
-        ConvertTab,
-        "Train one (docs/stablevc.md) and start `audiogen demo --convert FILE`.",
-    ),
-    (COMPOSE, "Compose", ComposeTab, "Train one (docs/melody.md) and start `audiogen demo --music FILE`."),
+TABS = (  # task, label, its page, and where no model is installed what to read and what to give
+    (SPEAK, "Speak", SpeakTab, "README.md", "--speak"),
+    (ENHANCE, "Enhance", EnhanceTab, "docs/storm.md", "--enhance"),
+    (CONVERT, "Convert", ConvertTab, "docs/stablevc.md", "--convert"),
+    (COMPOSE, "Compose", ComposeTab, "docs/melody.md", "--music"),
 )
 
 
@@ -47,17 +42,17 @@ def build(shelf: Shelf, steer: Steer | None = None) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gr.HTML(f"<h1>{TITLE}</h1><p>{LEAD}</p>", elem_classes="ag-head")
         with gr.Tabs():
-            for task, label, tab, remedy in TABS:
+            for task, label, tab, *remedy in TABS:
                 with gr.Tab(label, id=task):
                     if shelf.names(task):
                         tab(shelf)
                     else:
-                        parts.missing(task, remedy)
+                        parts.missing(task, *remedy)
             with gr.Tab("Steer", id=STEER):
                 if steer is not None and shelf.names(COMPOSE):
                     SteerTab(shelf, steer)
                 else:
-                    parts.missing(STEER, TABS[-1][-1])
+                    parts.missing(STEER, *TABS[-1][-2:])
     return page
 
 

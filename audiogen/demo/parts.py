@@ -85,7 +85,7 @@ def run(
     outputs: Sequence[Any],
     on: Any,
 ) -> Any:
-    """Let an event start some work of a model, whose progress is shown on one of its outputs -> the event."""
+    """Let an event start some work of a model, whose progress is shown on `on` -> the event."""
     return start(
         work,
         list(inputs),
@@ -103,8 +103,8 @@ def teller(progress: gr.Progress) -> Tell:
     return lambda share, doing: progress(share, desc=doing)
 
 
-def missing(task: str, remedy: str) -> None:
+def missing(task: str, page: str, option: str) -> None:
     """A tab without a model: one line, and nothing that could be pressed in vain."""
-    gr.HTML(
-        f'<p class="ag-missing">No model for this tab is installed. {remedy}</p>', elem_id=f"{task}-missing"
-    )
+    remedy = f"train one as {page} says and start <code>audiogen demo {option} FILE</code>"
+    line = f'<p class="ag-missing">No model for this tab is installed: {remedy}.</p>'
+    gr.HTML(line, elem_id=f"{task}-missing")
