@@ -53,9 +53,11 @@ ALLOWED = {  # part -> the other parts of the package it may import
     "hub": ROOT | {"systems", "vocoders", "training"},
     "server": ROOT
     | {"text", "report", "speech", "speech_stream", "enhancement", "conversion", "voice", "music"},
+    "demo": ROOT
+    | {"hub", "systems", "speech", "speech_stream", "report", "text", "enhancement", "conversion", "music"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
-    | {"enhancement", "conversion", "voice", "semantic", "music", "server"},
+    | {"enhancement", "conversion", "voice", "semantic", "music", "server", "demo"},
 }
 HEAVY = [
     "torch",

@@ -46,6 +46,7 @@ VERBS = {
     "voice": Verb("audiogen.cli.voice:app", "Make voice files for convert of recordings of a speaker."),
     "music": Verb("audiogen.cli.music:music", "Make music of words, of any length, as it is heard."),
     "serve": Verb("audiogen.cli.serve:serve", "Answer HTTP requests: OpenAI's speech API and more."),
+    "demo": Verb("audiogen.cli.demo:demo", "Show a page to try every installed model on, in the browser."),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
     "import-vocoder": Verb(
         "audiogen.cli.import_vocoder:import_vocoder", "Make a model of an official vocoder release."
