@@ -38,7 +38,7 @@ class LatentGenerator(Protocol):
         ...
 
     def times(self, num_steps: int) -> Tensor:
-        """The grid on which its network was trained or is best sampled, (num_steps + 1,), from noise to data."""
+        """The grid on which its network is sampled, (num_steps + 1,), from noise to data."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class SteerOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands: `step` of `steps` is done; the lowest loss so far and the seconds since it began."""
+    """Where a search stands: `step` of `steps` is done; the lowest loss so far, the seconds it took."""
 
     step: int
     steps: int

@@ -27,10 +27,14 @@ class Control:
 
     def __init__(self, *, weight: float = 1.0, ignore: Spans = ()) -> None:
         if not weight > 0:
-            raise ValueError(f"the weight of {self.name} must be positive, got {weight}; leave it out instead")
+            raise ValueError(
+                f"the weight of {self.name} must be positive, got {weight}; leave it out instead"
+            )
         for start, end in ignore:
             if not 0 <= start < end:
-                raise ValueError(f"span {start:g}s:{end:g}s of {self.name} must start at 0 or later, and end after")
+                raise ValueError(
+                    f"span {start:g}s:{end:g}s of {self.name} must start at 0 or later, and end after"
+                )
         self.weight, self.ignore = weight, tuple(ignore)
 
     def bound(self, coder: Coder) -> Control:

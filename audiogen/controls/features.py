@@ -29,7 +29,7 @@ DB = 10 / math.log(10)  # decibels of a natural logarithm of power
 
 
 def savgol_weights(window: int, order: int = 2) -> Tensor:
-    """Weights (window,), an odd number, that evaluate a fitted polynomial in its middle (Savitzky & Golay 1964)."""
+    """Weights (window,), odd, that give a fitted polynomial in its middle (Savitzky & Golay 1964)."""
     places = torch.arange(window, dtype=torch.float64) - window // 2
     powers = places[:, None] ** torch.arange(order + 1)
     return torch.linalg.pinv(powers)[0].float()
@@ -44,7 +44,7 @@ def smooth(curves: Tensor, seconds: float) -> Tensor:
 
 
 def rms_db(sound: Sound) -> Tensor:
-    """Loudness 20 log10 RMS (B, N) in dB of full scale, of 2048 samples around each frame; -80 dB at least."""
+    """Loudness 20 log10 RMS (B, N) in dB of full scale, of 2048 samples around a frame; -80 dB at least."""
     wav = F.pad(sound.wav, (RMS_WINDOW // 2, RMS_WINDOW // 2))
     power = wav.square()[:, None]
     mean = F.avg_pool1d(power, RMS_WINDOW, sound.hop_length)[:, 0]
@@ -99,7 +99,7 @@ def mfcc(sound: Sound) -> Tensor:
 
 
 def self_similarity(features: Tensor) -> Tensor:
-    """Cosines between all pairs of frames (B, N, N) of features (B, N, width), their mean over time removed."""
+    """Cosines between pairs of frames (B, N, N) of features (B, N, width), their mean over time removed."""
     centred = features - features.mean(1, keepdim=True)
     directions = centred / centred.norm(dim=2, keepdim=True).clamp(min=1e-6)
     return directions @ directions.mT

@@ -41,7 +41,8 @@ class Intensity(Control):
         for level in levels:
             if not QUIETEST_DB <= level <= LOUDEST_DB:
                 raise ValueError(
-                    f"an intensity of {level:g} dB lies beyond {QUIETEST_DB:g} to {LOUDEST_DB:g} dB of full scale"
+                    f"an intensity of {level:g} dB lies beyond {QUIETEST_DB:g} to {LOUDEST_DB:g} dB of "
+                    "full scale"
                 )
         self.curve = tuple(curve)
 
@@ -56,7 +57,9 @@ class Intensity(Control):
     def target(self, frames: int, device: torch.device | None = None) -> Tensor:
         """The curve at the frames (frames,) in dB."""
         points = [(second, level) for second, level in self.curve if level is not None]
-        seconds, levels = (torch.tensor(part, device=device) for part in zip(*points, strict=True))
+        seconds, levels = (
+            torch.tensor(part, dtype=torch.float32, device=device) for part in zip(*points, strict=True)
+        )
         return interpolated(frame_seconds(frames, FRAME_RATE, device), seconds, levels)
 
     def errors(self, sound: Sound) -> Tensor:

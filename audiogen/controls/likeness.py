@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +39,8 @@ class Match(Control):
         """Mean square difference of means and deviations (B,)."""
         if sound.sample_rate != self.sample_rate:
             raise ValueError(
-                f"the recording to match has {self.sample_rate} Hz, the music {sound.sample_rate}; resample it"
+                f"the recording to match has {self.sample_rate} Hz, the music {sound.sample_rate}: "
+                "resample it"
             )
         levels = mel_db(sound, TIMBRE_N_FFT, TIMBRE_MELS)
         cares = self.cares(levels.shape[-1], device=levels.device)
@@ -48,7 +49,7 @@ class Match(Control):
 
 
 def timbre_moments(levels: Tensor, cares: Tensor, floor: float) -> Tensor:
-    """Mel bands in dB (B, n_mels, N) -> their means and deviations over the frames of a mask (B, 2 n_mels)."""
+    """Mel bands in dB (B, n_mels, N) -> their means and deviations over a mask's frames (B, 2 n_mels)."""
     levels = floor + F.softplus(levels - floor)  # smooth, so that what is too quiet can be made louder
     count = cares.sum().clamp(min=1)
     mean = (levels * cares).sum(-1) / count
@@ -68,6 +69,7 @@ class JointEmbedding(Protocol):
         ...
 
 
+@runtime_checkable
 class CaptionCoder(Protocol):
     """A generator that can tell how well latents fit a caption."""
 
@@ -79,10 +81,10 @@ class CaptionCoder(Protocol):
 class Text(Control):
     """Music that fits a caption.
 
-    embedding: a model of text and sound; the loss is 1 - the cosine of both vectors. Without one the generator
-    judges by itself: its loss is by how much worse its network, told the caption, predicts the latents under
-    noise than told nothing, as a share of the latter's error. Error: the loss. Raises ValueError for an empty
-    caption, and when bound to a generator that cannot judge.
+    embedding: a model of text and sound; the loss is 1 - the cosine of both vectors. Without one the
+    generator judges by itself: its loss is by how much worse its network, told the caption, predicts the
+    latents under noise than told nothing, as a share of the latter's error. Error: the loss. Raises
+    ValueError for an empty caption, and when bound to a generator that cannot judge.
     """
 
     name, unit, enough = "text", "misfit", 0.0
@@ -110,18 +112,19 @@ class Text(Control):
         found = copy(self)
         if self.embedding is not None:
             found._wanted = F.normalize(self.embedding.text(self.caption).detach(), dim=-1)
-        elif not hasattr(coder, "caption_loss"):
+        elif isinstance(coder, CaptionCoder):
+            found._judge = coder
+        else:
             raise ValueError(
                 "this generator cannot tell how well music fits a caption; give the text an embedding"
             )
-        else:
-            found._judge = coder
         return found
 
     def errors(self, sound: Sound) -> Tensor:
         """The misfit (B,)."""
         if self._judge is not None:
             return self._judge.caption_loss(sound.latents, self.caption)
-        assert self.embedding is not None and self._wanted is not None, "bound before use"
+        assert self.embedding is not None, "bound before use"
+        assert self._wanted is not None, "bound before use"
         found = F.normalize(self.embedding.sound(sound.wav, sound.sample_rate), dim=-1)
         return 1 - found @ self._wanted.to(found)

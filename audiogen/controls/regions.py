@@ -68,7 +68,9 @@ class Inpaint(Region):
             # the fades lie outside of the hole, where the music copies the recording
             near = torch.minimum(seconds - start, end - seconds)
             inside = torch.maximum(inside, (1 + near / FADE_S).clamp(0, 1))
-        return torch.cat((torch.lerp(known, wav[:, : known.shape[-1]], inside), wav[:, known.shape[-1] :]), -1)
+        return torch.cat(
+            (torch.lerp(known, wav[:, : known.shape[-1]], inside), wav[:, known.shape[-1] :]), -1
+        )
 
 
 class Outpaint(Region):
@@ -153,4 +155,3 @@ class Loop(Control):
         ramp = (torch.arange(overlap, device=wav.device) + 0.5) / overlap
         mixed = torch.lerp(wav[:, -overlap:], wav[:, :overlap], ramp)
         return torch.cat((mixed, wav[:, overlap : wav.shape[-1] - overlap]), -1)
-

@@ -88,7 +88,7 @@ def pulse_trains(frames: int, bpm: float, device: torch.device | None = None) ->
 
 
 def correlation(strength: Tensor, wanted: Tensor, cares: Tensor) -> Tensor:
-    """Correlation coefficients of curves (B, N) with templates (K, N) over the frames of a mask (N,), (B, K)."""
+    """Correlations of curves (B, N) with templates (K, N) over the frames of a mask (N,) -> (B, K)."""
 
     def centred(curves: Tensor) -> Tensor:
         mean = (curves * cares).sum(-1, keepdim=True) / cares.sum().clamp(min=1)

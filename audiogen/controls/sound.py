@@ -35,7 +35,7 @@ class Coder(Protocol):
 
 
 class Sound:
-    """Latents (B, D, L) and their waveform (B, T), which is decoded once, when a control first asks for it."""
+    """Latents (B, D, L) and their waveform (B, T), decoded once, when a control first asks for it."""
 
     def __init__(
         self, latents: Tensor, sample_rate: int, latent_rate: float, decode: Callable[[Tensor], Tensor]

@@ -17,9 +17,9 @@ class Structure(Control):
     """Self-similarity of the timbre after a form such as ABBA (Novack et al. 2024, section 4).
 
     form: letters of parts that last equally long; alike letters sound alike, unlike ones unlike, and a dot is
-    a part about which nothing is wished. Or similarity: a matrix (N, N) of another piece. Error and loss: mean
-    square difference of the matrices, whose values are cosines. Raises ValueError for fewer than two parts,
-    and for anything but letters and dots.
+    a part about which nothing is wished. Or similarity: a matrix (N, N) of another piece. Error and loss:
+    mean square difference of the matrices, whose values are cosines. Raises ValueError for fewer than two
+    parts, and for anything but letters and dots.
     """
 
     name, unit, enough = "structure", "square difference", 0.05
@@ -36,7 +36,9 @@ class Structure(Control):
         super().__init__(weight=weight, ignore=ignore)
         self.form, self.similarity = form.upper(), similarity
         if similarity is None and (len(form) < 2 or not form.replace(ANYTHING, "A").isalpha()):
-            raise ValueError(f"a form is two letters or more, as ABBA, or with a dot for any part; got {form!r}")
+            raise ValueError(
+                f"a form is two letters or more, as ABBA, or with a dot for any part; got {form!r}"
+            )
 
     @classmethod
     def of(cls, wav: Tensor, sample_rate: int, *, weight: float = 1.0, ignore: Spans = ()) -> Structure:

@@ -64,9 +64,9 @@ def optimise_noise(
     `run_reversible` or partial(run, remat=checkpoint_row) save memory. Parameters of the network should not
     require gradients. project: moves the start back to where noise lies after every step, as `on_shell` does.
     restarts: every so many items are seeds of one task, of which `best_restarts` picks. enough: loss at which
-    a task is done; all done, the search ends. seconds: time for all steps; none begins that would take longer,
-    judged by those before, but the first always runs. on_step(step, steps, losses, start) watches, after each run; stop() true before a step
-    returns what was found so far.
+    a task is done; all done, the search ends. seconds: time for all steps; none begins that would take
+    longer, judged by those before, but the first always runs. on_step(step, steps, losses, start) watches,
+    after each run; stop() true before a step returns what was found so far.
 
     The plan need not be the one that makes the final sample: DITTO-2 optimises through one call of a
     distilled network, and decodes the start with as many as quality asks for,

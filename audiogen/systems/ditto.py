@@ -2,7 +2,8 @@
 
 The network stays as it is; the starting noise is optimised so that what comes of it has the wished features.
 DITTO optimises through twenty steps of a sampler, DITTO-2 through one call of a distilled network, whose
-noise is then decoded in a few. The generator is an argument: whatever offers `LatentGenerator` can be steered.
+noise is then decoded in a few. The generator is an argument: whatever offers `LatentGenerator` can be
+steered.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ def steer(
 ) -> Steered:
     """Music of a prompt that follows the controls; what was found so far when cancelled() is true.
 
-    source: (1, T) at the system's rate, a recording to begin from in place of random noise. progress is called
-    after every step of the search. An `Inpaint` begins from its recording but for the holes, an `Outpaint`
-    goes on from its own. Raises ValueError for what the system cannot make and for controls that do not fit.
+    source: (1, T) at the system's rate, a recording to begin from in place of random noise. progress is
+    called after every step of the search. An `Inpaint` begins from its recording but for the holes, an
+    `Outpaint` goes on from its own. Raises ValueError for what the system cannot make and for controls that
+    do not fit.
     """
     options = options or SteerOptions()
     if not controls:
@@ -64,8 +66,8 @@ def steer(
         seconds = system.window_seconds if recording is None else recording.shape[-1] / system.sample_rate
     if seconds > system.window_seconds + 1e-6:
         raise ValueError(
-            f"{seconds:.2f} s are more than this model makes at once; ask for {system.window_seconds:.2f} s or "
-            "less, or cut the recording"
+            f"{seconds:.2f} s are more than this model makes at once; ask for "
+            f"{system.window_seconds:.2f} s or less, or cut the recording"
         )
     seeds = [options.seed + n for n in range(options.restarts)]
     guidance = 1.0 if options.guidance is None and recording is not None else options.guidance
@@ -208,9 +210,7 @@ class Search:
         known = self.generator.encode(recording)[..., : fresh.shape[-1]]
         latents = torch.zeros_like(fresh)
         latents[..., : known.shape[-1]] = known
-        plan = ddim_inversion(
-            self.generator.path, uniform_t(self.options.inversion_steps, end=INVERTED_TO)
-        )
+        plan = ddim_inversion(self.generator.path, uniform_t(self.options.inversion_steps, end=INVERTED_TO))
         noise = run(plan, self.estimate, latents)
         seconds = frame_seconds(fresh.shape[-1], self.generator.latent_rate, fresh.device)
         unknown = within(seconds, () if like is None else like.unknown)
@@ -246,11 +246,13 @@ class Search:
         progress: Callable[[Progress], None] | None,
         cancelled: Callable[[], bool] | None,
     ) -> tuple[Tensor, Tensor]:
-        """The best starts (B, D, L), through the surrogate and then the decoding, and all losses (steps, B)."""
+        """The best starts (B, D, L), by the surrogate, then the decoding; and all losses (steps, B)."""
         options, began = self.options, time.monotonic()
         phases = [(self.searching(), options.steps)]
         if options.polish and options.method == "ditto2":
-            phases.append((self.decoding()._replace(runner=partial(run, remat=checkpoint_row)), options.polish))
+            phases.append(
+                (self.decoding()._replace(runner=partial(run, remat=checkpoint_row)), options.polish)
+            )
         history: list[Tensor] = []
         total = sum(steps for _, steps in phases)
 
