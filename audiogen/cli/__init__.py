@@ -44,6 +44,7 @@ VERBS = {
     "convert": Verb("audiogen.cli.convert:convert", "Say what recordings say in another voice."),
     "voice": Verb("audiogen.cli.voice:app", "Make voice files for convert of recordings of a speaker."),
     "music": Verb("audiogen.cli.music:music", "Make music of words, of any length, as it is heard."),
+    "edit": Verb("audiogen.cli.edit:edit", "Make or change music after curves, tunes, forms, recordings."),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),
     "import-vocoder": Verb(
         "audiogen.cli.import_vocoder:import_vocoder", "Make a model of an official vocoder release."
