@@ -23,6 +23,7 @@ TIMBRE_N_FFT, TIMBRE_MELS, TIMBRE_COEFFICIENTS = 2048, 80, 20
 CHROMA_N_FFT = 4096
 CHROMA_FLOOR = 1e-2  # of a frame's power above middle C: below, no pitch class stands out
 ONSET_N_FFT, ONSET_MELS = 1024, 40
+ONSET_FLOOR = 1e-3  # power of a band, some 60 dB below that of a full-scale sine
 TILT_HZ = (100.0, 10000.0)
 TILT_N_FFT, TILT_BANDS_AN_OCTAVE = 4096, 3
 DB = 10 / math.log(10)  # decibels of a natural logarithm of power
@@ -98,9 +99,14 @@ def mfcc(sound: Sound) -> Tensor:
     return (rows @ levels).mT
 
 
-def self_similarity(features: Tensor) -> Tensor:
-    """Cosines between pairs of frames (B, N, N) of features (B, N, width), their mean over time removed."""
-    centred = features - features.mean(1, keepdim=True)
+def self_similarity(features: Tensor, cares: Tensor | None = None) -> Tensor:
+    """Cosines between pairs of frames (B, N, N) of features (B, N, width), their mean over time removed.
+
+    cares: (N,), frames that count in the mean, None = all.
+    """
+    weights = features.new_ones(features.shape[1]) if cares is None else cares.to(features)
+    mean = (features * weights[:, None]).sum(1, keepdim=True) / weights.sum().clamp(min=1)
+    centred = features - mean
     directions = centred / centred.norm(dim=2, keepdim=True).clamp(min=1e-6)
     return directions @ directions.mT
 
@@ -113,7 +119,9 @@ def pooled(features: Tensor, seconds: float) -> Tensor:
 
 def onset_strength(sound: Sound) -> Tensor:
     """How much louder the mel bands became since the last frame, in dB, mean over bands (B, N); first 0."""
-    levels = mel_db(sound, ONSET_N_FFT, ONSET_MELS)
+    filters = mel_filters(sound.front_end(ONSET_N_FFT, ONSET_MELS)).to(sound.wav)
+    # far below what is loud, nothing begins
+    levels = DB * (filters @ sound.power(ONSET_N_FFT) + ONSET_FLOOR).log()
     return F.pad(F.relu(levels[..., 1:] - levels[..., :-1]).mean(1), (1, 0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -31,10 +32,10 @@ class Intensity(Control):
     usual_weight = 1 / 40  # an uncontrolled piece is about 40 dB^2 off
 
     def __init__(self, curve: Curve, *, weight: float = 1.0, ignore: Spans = ()) -> None:
-        super().__init__(weight=weight, ignore=[*ignore, *unwished(curve)])
         seconds = [second for second, _ in curve]
-        if not curve or any(b <= a for a, b in zip(seconds, seconds[1:], strict=False)):
+        if not curve or any(b <= a for a, b in pairwise(seconds)):
             raise ValueError(f"an intensity curve has points at rising seconds, got {seconds[:8]}")
+        super().__init__(weight=weight, ignore=[*ignore, *unwished(curve)])
         levels = [level for _, level in curve if level is not None]
         if not levels:
             raise ValueError("the intensity curve has no level at all; give one in dB, 0 being full scale")

@@ -64,7 +64,9 @@ def read_melody(path: str | os.PathLike[str]) -> list[Note]:
         messages = list(mido.MidiFile(os.fspath(path)))
     except (EOFError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{path} is no MIDI file that can be read: {error}") from error
-    notes, sounding, second = [], {}, 0.0
+    notes: list[Note] = []
+    sounding: dict[tuple[int, int], float] = {}
+    second = 0.0
     for message in messages:
         second += message.time
         if message.type not in ("note_on", "note_off") or message.channel == 9:

@@ -24,7 +24,7 @@ class Onsets(Control):
     these seconds: 0 = all there, 1 = unrelated. Raises ValueError for no moments or negative ones.
     """
 
-    name, unit, enough = "onsets", "1 - correlation", 0.3
+    name, unit, enough = "onsets", "1 - correlation", 0.4
     usual_weight = 2.0
 
     def __init__(self, seconds: Sequence[float], *, weight: float = 1.0, ignore: Spans = ()) -> None:
@@ -50,7 +50,7 @@ class Tempo(Control):
     minute.
     """
 
-    name, unit, enough = "tempo", "1 - correlation", 0.4
+    name, unit, enough = "tempo", "1 - correlation", 0.5
     usual_weight = 2.0
 
     def __init__(self, bpm: float, *, weight: float = 1.0, ignore: Spans = ()) -> None:
@@ -95,4 +95,4 @@ def correlation(strength: Tensor, wanted: Tensor, cares: Tensor) -> Tensor:
         centre = (curves - mean) * cares
         return centre / centre.norm(dim=-1, keepdim=True).clamp(min=1e-6)
 
-    return centred(strength) @ centred(wanted).T
+    return centred(strength) @ centred(wanted.to(strength)).T

@@ -63,9 +63,11 @@ class Structure(Control):
 
     def errors(self, sound: Sound) -> Tensor:
         """Mean square difference of the matrices (B,)."""
-        found = self_similarity(pooled(mfcc(sound), POOL_S))
-        frames, seconds = found.shape[1], round(POOL_S * FRAME_RATE) / FRAME_RATE
+        features = pooled(mfcc(sound), POOL_S)
+        frames, seconds = features.shape[1], round(POOL_S * FRAME_RATE) / FRAME_RATE
+        middles = frame_seconds(frames, 1 / seconds, features.device) + seconds / 2
+        cares = ~within(middles, self.ignore)
+        found = self_similarity(features, cares)
         wanted, counts = (part.to(found.device) for part in self.target(frames))
-        ignored = within(frame_seconds(frames, 1 / seconds, found.device) + seconds / 2, self.ignore)
-        counts &= ~ignored[:, None] & ~ignored
+        counts = counts & cares[:, None] & cares
         return ((found - wanted).square() * counts).sum((1, 2)) / counts.sum().clamp(min=1)
