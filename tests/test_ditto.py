@@ -140,7 +140,7 @@ class Clock:
 
 
 def test_a_budget_is_kept_and_the_best_so_far_is_returned(monkeypatch):
-    """Each call of the network takes a second: what is heard costs 2 before and 2 after; steps fill the rest."""
+    """A call takes a second: what is heard costs 2 before and 2 after; steps fill the rest."""
     clock = Clock()
     for module in (optimize, ditto):
         monkeypatch.setattr(module, "time", clock)

@@ -62,7 +62,9 @@ def read_melody(path: str | os.PathLike[str]) -> list[Note]:
 
     try:
         messages = list(mido.MidiFile(os.fspath(path)))
-    except (EOFError, ValueError, KeyError, IndexError) as error:
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{path} is no MIDI file that can be read: {error}") from error
     notes: list[Note] = []
     sounding: dict[tuple[int, int], float] = {}

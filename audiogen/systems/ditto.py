@@ -186,11 +186,12 @@ class Search:
     def loss(self, latents: Tensor) -> Tensor:
         """Of all controls (B,); notes whether all of them are granted by one item."""
         sound = self.sound(latents)
+        losses = combined(self.controls, sound)
         if self.options.early_stop:
-            with torch.no_grad():
-                enough = torch.tensor([[control.enough] for control in self.controls], device=latents.device)
+            enough = torch.tensor([[control.enough] for control in self.controls], device=latents.device)
+            with torch.no_grad():  # after the losses: the sound keeps what it has worked out
                 self.granted = bool((self.errors(sound) <= enough).all(0).any())
-        return combined(self.controls, sound)
+        return losses
 
     def errors(self, sound: Sound) -> Tensor:
         """Of every control (controls, B)."""

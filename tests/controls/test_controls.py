@@ -247,7 +247,7 @@ MASKED = {
 
 @pytest.mark.parametrize("name", MASKED)
 def test_nothing_is_wished_where_it_is_ignored(name):
-    """Other sound in the middle of an ignored span changes neither loss nor error; without the mask it does."""
+    """Other sound in the middle of an ignored span changes neither loss nor error; else it does."""
     wav, other = noise(), noise()
     other[:, round(2.0 * RATE) : round(3.0 * RATE)] = 3 * tune([61, 70], 1.0)
     for control, same in ((MASKED[name]([(1.2, 3.8)]), True), (MASKED[name]([]), False)):
