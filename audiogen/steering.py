@@ -151,12 +151,16 @@ class SteerOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands: `step` of `steps` is done; the lowest loss so far, the seconds it took."""
+    """Where a search stands: `step` of `steps` is done.
+
+    loss: the lowest so far; seconds: since the search began; start: the noise (B, D, L) just tried.
+    """
 
     step: int
     steps: int
     loss: float
     seconds: float
+    start: Tensor
 
 
 @dataclass(frozen=True)

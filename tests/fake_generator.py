@@ -93,3 +93,9 @@ def exact_start(target):
     flow = functools.partial(Gaussian(PATH, MEAN, STD).flow)
     one, zero = torch.ones(len(target), dtype=torch.float64), torch.zeros(len(target), dtype=torch.float64)
     return flow(target.double(), zero, one)
+
+
+def target(seed=1, items=1):
+    """Latents that the toy could make."""
+    generator = torch.Generator().manual_seed(seed)
+    return MEAN + STD * torch.randn(items, DIM, 2 * RATE, generator=generator)

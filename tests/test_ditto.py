@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from fake_generator import DIM, RATE, STD, GaussianSystem, Wanted, exact_start
+from fake_generator import RATE, STD, GaussianSystem, Wanted, exact_start, target
 from fake_music import FRAMES, TOKENS, music_system, register
 
 from audiogen.controls import Inpaint, Intensity, Loop, Melody, Note, Outpaint, Text
@@ -17,12 +17,6 @@ from audiogen.systems.melody import MeLoDy, sampling_plan
 from audiogen.systems.melody_generator import MeLoDyGenerator
 
 FREE = {"shell": False, "lr": 0.1, "steps": 150}
-
-
-def target(seed=1, items=1):
-    """Latents that the toy could make."""
-    generator = torch.Generator().manual_seed(seed)
-    return 0.3 + STD * torch.randn(items, DIM, 2 * RATE, generator=generator)
 
 
 def steered(options=None, wish=None, distilled=True, **more):

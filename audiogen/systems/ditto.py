@@ -56,7 +56,19 @@ def steer(
     `Outpaint` goes on from its own. Raises ValueError for what the system cannot make and for controls that
     do not fit.
     """
-    options = options or SteerOptions()
+    search, start = prepared(system, prompt, controls, options or SteerOptions(), source)
+    with torch.inference_mode(False):
+        return search.find(start, progress, cancelled)
+
+
+def prepared(
+    system: SteerableSystem,
+    prompt: str,
+    controls: Sequence[Control],
+    options: SteerOptions,
+    source: Tensor | None = None,
+) -> tuple[Search, Tensor]:
+    """The search of `steer`, and the noise (restarts, D, L) that it begins from. Raises ValueError."""
     if not controls:
         raise ValueError("nothing is wished for: give one control at least")
     started = time.monotonic()
@@ -74,8 +86,7 @@ def steer(
     with torch.inference_mode(False):
         generator = system.generator(prompt, seeds, seconds, guidance=guidance, like=like)
         search = Search(generator, seconds, controls, options, started)
-        start = generator.start() if recording is None else search.inverted(recording, like)
-        return search.find(start, progress, cancelled)
+        return search, generator.start() if recording is None else search.inverted(recording, like)
 
 
 def contents(
@@ -261,7 +272,7 @@ class Search:
             history.append(losses)
             if progress is not None:
                 lowest = float(torch.stack(history).min())
-                progress(Progress(len(history), total, lowest, time.monotonic() - began))
+                progress(Progress(len(history), total, lowest, time.monotonic() - began, start))
 
         def over() -> bool:
             return (options.early_stop and self.granted) or (cancelled is not None and cancelled())
