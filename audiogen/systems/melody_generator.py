@@ -121,13 +121,11 @@ class MeLoDyGenerator:
         tokens = torch.zeros(
             items, chunks * diffusion.chunk_tokens, dtype=torch.int64, device=diffusion.device
         )
+        hidden = torch.ones(items, dtype=torch.bool, device=diffusion.device)
         with torch.no_grad():
-            words = diffusion.heard([caption] * items)
-            hidden = torch.ones(items, dtype=torch.bool, device=diffusion.device)
-            nothing = diffusion.net.embed_tokens(tokens, hidden)
             found = [
-                diffusion.denoiser(diffusion.net.prepare(nothing, known))
-                for known in (words, diffusion.captions.none(words))
+                diffusion.guided(tokens, [caption] * items, 1.0, hidden=(hidden, heard))
+                for heard in (None, hidden)
             ]
         jumps = diffusion.hparams["jumps"]
         return [partial(_from_here, denoise) if jumps else denoise for denoise in found]
