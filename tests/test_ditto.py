@@ -7,7 +7,18 @@ import torch
 from fake_generator import RATE, STD, GaussianSystem, Wanted, exact_start, target
 from fake_music import FRAMES, TOKENS, music_system, register
 
-from audiogen.controls import Inpaint, Intensity, Loop, Melody, Note, Outpaint, Text
+from audiogen.controls import (
+    Inpaint,
+    Intensity,
+    Loop,
+    Melody,
+    Note,
+    Outpaint,
+    Structure,
+    Tempo,
+    Text,
+    Tilt,
+)
 from audiogen.sampling import optimize
 from audiogen.sampling.loop import run
 from audiogen.steering import Like, SteerOptions
@@ -64,9 +75,9 @@ def test_the_baseline_has_the_same_gradients_however_they_are_kept(memory):
     assert torch.equal(found.losses, plain.losses)
     assert found.errors[0].after < 0.3 * found.errors[0].before
     assert found.errors[0].after == found.errors[0].surrogate
-    # before, the search and what its gradients repeat, after, the surrogate's error
+    # before, the search and what its gradients repeat, after
     repeats = 1 if memory == "plain" else 2
-    assert found.network_calls == 6 * (1 + 1 + 19 * repeats + 1 + 1)
+    assert found.network_calls == 6 * (1 + 1 + 19 * repeats + 1)
     assert len(system.made.calls) == found.network_calls
 
 
@@ -77,13 +88,16 @@ def test_the_baseline_runs_backwards_with_bdia():
 
 
 def test_a_network_that_cannot_jump_is_told_of():
-    found, _ = steered({"steps": 2}, distilled=False)
-    assert any("not distilled" in warning for warning in found.warnings)
+    """And optimised through what is heard, unless another number of calls is asked for."""
+    found, _ = steered({**FREE, "steps": 60, "decode_steps": 3}, distilled=False)
+    assert any("takes 3 of its sampler" in warning for warning in found.warnings)
+    assert found.errors[0].after == found.errors[0].surrogate < 0.1 * found.errors[0].before
+    found, _ = steered({"steps": 2, "surrogate": 1}, distilled=False)
     assert found.errors[0].surrogate != pytest.approx(found.errors[0].after, rel=1e-3)
 
 
 def test_polish_closes_the_gap_of_a_poor_surrogate():
-    options = {"shell": False, "lr": 0.1, "steps": 100}
+    options = {"shell": False, "lr": 0.1, "steps": 100, "surrogate": 1}
     poor, _ = steered(options, distilled=False)
     polished, _ = steered({**options, "polish": 50}, distilled=False)
     assert polished.errors[0].after < 0.1 * poor.errors[0].after
@@ -348,3 +362,14 @@ def test_a_text_is_judged_by_the_network(system):
 def test_pieces_beyond_a_window_are_refused(system):
     with pytest.raises(ValueError, match="up to"):
         system.generator("piano", [0], 5 * system.chunk_seconds)
+
+
+@pytest.mark.cuda
+def test_steering_on_a_gpu_is_that_on_the_cpu(system):
+    wishes = [Intensity([(0, -35)]), Melody([Note(0, 1, 67)]), Structure("AB"), Tempo(200.0), Tilt(-3.0)]
+    options = SteerOptions(steps=3, lr=0.1)
+    here = steer(system, "slow piano", wishes, options)
+    there = steer(system.cuda(), "slow piano", wishes, options)
+    assert there.audio.is_cuda
+    torch.testing.assert_close(there.losses[0].cpu(), here.losses[0], rtol=1e-2, atol=1e-3)
+    assert there.losses.min() < there.losses[0].min()

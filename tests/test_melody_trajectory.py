@@ -124,6 +124,24 @@ def test_training_moves_the_student_and_its_average_but_not_the_teacher(teacher,
         assert torch.equal(tensor, guide[key])
 
 
+@pytest.mark.parametrize("method", ["ctm", "cm"])
+def test_training_brings_one_jump_nearer_to_where_the_teacher_ends(teacher, method):
+    torch.manual_seed(0)
+    model, batch = distilled(teacher, method=method, levels=6, most_steps=3, decay=0.9)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    distances = []
+    for step in range(41):
+        if step in (0, 40):
+            model.log = lambda name, value, **more: distances.append(float(value))
+            model.validation_step(batch, 0)
+        model.on_train_batch_start(batch, step)
+        optimizer.zero_grad()
+        model.training_step(batch, 0).backward()
+        optimizer.step()
+    before, after = distances[0], distances[len(distances) // 2]
+    assert after < 0.7 * before
+
+
 def test_kept_frames_have_no_say(teacher):
     """A student that errs on kept frames alone has no loss."""
     model, batch = distilled(teacher, levels=4)

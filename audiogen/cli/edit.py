@@ -123,8 +123,12 @@ def edit(
         bool, typer.Option("--early-stop", help="End when every wish is granted.", rich_help_panel=SEARCH)
     ] = False,
     surrogate: Annotated[
-        int, typer.Option(help="Network calls that are optimised through.", rich_help_panel=SEARCH)
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="Network calls that are optimised through; default: 1 of a network that jumps.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     decode_steps: Annotated[
         int | None,
         typer.Option(help="Network calls for what is heard; default: 4.", rich_help_panel=SEARCH),

@@ -171,7 +171,7 @@ class Search:
         """What is optimised through."""
         options = self.options
         if options.method == "ditto2":
-            return self.fewest(options.surrogate)
+            return self.fewest(self.calls_searched())
         times = self.generator.times(options.baseline_steps)
         if options.memory == "reversible":
             return Way(bdia(self.generator.path, times), self.estimate, run_reversible)
@@ -182,7 +182,27 @@ class Search:
         """What is heard."""
         if self.options.method == "ditto1":
             return self.searching()._replace(runner=run)
-        return self.fewest(self.options.decode_steps or DECODE_STEPS)
+        return self.fewest(self.calls_heard())
+
+    def calls_heard(self) -> int:
+        """Of the network, for what is heard of DITTO-2."""
+        return self.options.decode_steps or DECODE_STEPS
+
+    def calls_searched(self) -> int:
+        """Of the network, in every step of DITTO-2."""
+        return self.options.surrogate or (self.calls_heard() if self.jump is None else 1)
+
+    def hears_what_it_searches(self) -> bool:
+        """Whether there is no gap between the two."""
+        return self.options.method == "ditto1" or self.calls_searched() == self.calls_heard()
+
+    def phases(self) -> list[tuple[Way, int]]:
+        """What is optimised through, for how many steps: the surrogate, then what is heard."""
+        found = [(self.searching(), self.options.steps)]
+        if self.options.polish and self.options.method == "ditto2":
+            heard = self.decoding()._replace(runner=partial(run, remat=checkpoint_row))
+            found.append((heard, self.options.polish))
+        return found
 
     def sound(self, latents: Tensor) -> Sound:
         """What latents sound like as long as asked for."""
@@ -260,12 +280,7 @@ class Search:
     ) -> tuple[Tensor, Tensor]:
         """The best starts (B, D, L), by the surrogate, then the decoding; and all losses (steps, B)."""
         options, began = self.options, time.monotonic()
-        phases = [(self.searching(), options.steps)]
-        if options.polish and options.method == "ditto2":
-            phases.append(
-                (self.decoding()._replace(runner=partial(run, remat=checkpoint_row)), options.polish)
-            )
-        history: list[Tensor] = []
+        phases, history = self.phases(), list[Tensor]()
         total = sum(steps for _, steps in phases)
 
         def note(step: int, steps: int, losses: Tensor, start: Tensor) -> None:
@@ -304,13 +319,15 @@ class Search:
     ) -> Steered:
         """The account of one of the restarts."""
         options, one = self.options, slice(chosen, chosen + 1)
+        parts = [(before, chosen), (kept, chosen), (kept, chosen)]
         alone = self.alone(chosen)
-        surrogate = alone.heard(kept.start[one], alone.searching()._replace(runner=run))
+        if not self.hears_what_it_searches():
+            parts[2] = alone.heard(kept.start[one], alone.searching()._replace(runner=run)), 0
         audio, unsteered = kept.wav[one][0:1], before.wav[one][0:1]
         for control in self.controls:
             audio, unsteered = (control.finish(wav, self.generator.sample_rate) for wav in (audio, unsteered))
         stopped: Stopped = "steps"
-        total = options.steps + (options.polish if options.method == "ditto2" else 0)
+        total = sum(steps for _, steps in self.phases())
         if options.early_stop and self.granted:
             stopped = "enough"
         elif len(losses) < total:
@@ -323,7 +340,6 @@ class Search:
             errors=[
                 ControlError(control.name, control.unit, *(float(part.errors[n, i]) for part, i in parts))
                 for n, control in enumerate(self.controls)
-                for parts in [((before, chosen), (kept, chosen), (surrogate, 0))]
             ],
             losses=losses,
             seed=options.seed + chosen,
@@ -353,7 +369,7 @@ class Search:
             told.append("steering has found nothing better than the seed itself; try more steps or restarts")
         if self.options.method == "ditto2" and self.jump is None:
             told.append(
-                "this model was not distilled to jump: one call of its network is a poor surrogate; train "
-                "configs/ditto_distill.yaml, or use the baseline"
+                f"this model was not distilled to jump: every step of the search takes "
+                f"{self.calls_searched()} of its sampler; a student of configs/ditto_distill.yaml needs one"
             )
         return told
