@@ -43,13 +43,15 @@ ALLOWED = {  # part -> the other parts of the package it may import
     "conversion": ROOT | {"nn", "report", "streaming", "vocoders", "voice"},
     "semantic": ROOT | {"nn"},
     "music": ROOT | {"report"},
+    "controls": ROOT | {"semantic"},
+    "steering": ROOT | {"sampling", "controls"},
     # they measure whatever can speak or enhance
     "metrics": ROOT | {"text", "speech", "vocoders", "enhancement", "report", "semantic"},
     "training": ROOT | {"nn", "data", "metrics", "report", "text"},
     "systems": ROOT
     | {"nn", "sampling", "vocoders", "text", "data", "metrics", "speech", "speech_stream", "report"}
     | {"streaming", "training", "acoustic_model", "caption_model", "enhancement", "conversion", "voice"}
-    | {"semantic", "music"},
+    | {"semantic", "music", "controls", "steering"},
     "hub": ROOT | {"systems", "vocoders", "training"},
     "server": ROOT
     | {"text", "report", "speech", "speech_stream", "enhancement", "conversion", "voice", "music"},
@@ -57,7 +59,7 @@ ALLOWED = {  # part -> the other parts of the package it may import
     | {"hub", "systems", "speech", "speech_stream", "report", "text", "enhancement", "conversion", "music"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
-    | {"enhancement", "conversion", "voice", "semantic", "music", "server", "demo"},
+    | {"enhancement", "conversion", "voice", "semantic", "music", "controls", "steering", "server", "demo"},
 }
 HEAVY = [
     "torch",

@@ -45,6 +45,7 @@ VERBS = {
     "convert": Verb("audiogen.cli.convert:convert", "Say what recordings say in another voice."),
     "voice": Verb("audiogen.cli.voice:app", "Make voice files for convert of recordings of a speaker."),
     "music": Verb("audiogen.cli.music:music", "Make music of words, of any length, as it is heard."),
+    "edit": Verb("audiogen.cli.edit:edit", "Make or change music after curves, tunes, forms, recordings."),
     "serve": Verb("audiogen.cli.serve:serve", "Answer HTTP requests: OpenAI's speech API and more."),
     "demo": Verb("audiogen.cli.demo:demo", "Show a page to try every installed model on, in the browser."),
     "vocode": Verb("audiogen.cli.vocode:vocode", "Turn mels, or recordings through mels, into audio."),

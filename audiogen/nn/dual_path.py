@@ -183,7 +183,8 @@ class Context:
 
     kept: keys and values of tokens and words, a pair a block. tokens: (B, T, C) embedded. mean: (B, C), of
     tokens and of words. mask: (B, 1, 1, tokens + words), True = there. segments: (B, S), True = holds a
-    frame; frames: (B, L), True = a frame; None where all are.
+    frame; frames: (B, L), True = a frame; None where all are. guidance: (B, 1, C), the embedded weight of a
+    network that is told it.
     """
 
     kept: list[KeysValues]
@@ -192,14 +193,15 @@ class Context:
     mask: Tensor | None
     segments: Tensor | None = None
     frames: Tensor | None = None
+    guidance: Tensor | None = None
 
 
 class DualPath(nn.Module):
     """Velocity of latents from noisy latents, an angle a frame, semantic tokens and a caption.
 
     frames_per_token: frames of a latent sequence a semantic token lasts, not always whole. size: K, even and
-    a multiple of the columns. jumps: it is told how far a step goes, too. Raises ValueError for sizes that do
-    not fit.
+    a multiple of the columns. jumps: it is told how far a step goes, too; told_guidance: and the weight of
+    guidance that its answer is to have. Raises ValueError for sizes that do not fit.
     """
 
     def __init__(
@@ -216,6 +218,7 @@ class DualPath(nn.Module):
         angle_channels: int = 256,
         *,
         jumps: bool = False,
+        told_guidance: bool = False,
     ) -> None:
         super().__init__()
         if size % 2 or any(size % columns for columns in merged_columns(size, blocks)):
@@ -225,9 +228,10 @@ class DualPath(nn.Module):
         self.size, self.frames_per_token, self.head_width = size, frames_per_token, width // heads
         self.enter, self.angle = nn.Linear(latent_dim, width), AngleEmbedding(angle_channels, width)
         self.jump = AngleEmbedding(angle_channels, width) if jumps else None
-        if self.jump is not None:
-            for parameter in self.jump.mlp[-1].parameters():  # at first it makes no difference
-                nn.init.zeros_(parameter)
+        self.guidance = AngleEmbedding(angle_channels, width) if told_guidance else None
+        for extra in (self.jump, self.guidance):
+            for parameter in () if extra is None else extra.mlp[-1].parameters():
+                nn.init.zeros_(parameter)  # at first it makes no difference
         self.enter_norm, self.exit_norm = nn.RMSNorm(width, 1e-6), nn.RMSNorm(width, 1e-6)
         self.table = nn.Embedding(vocabulary, width)
         self.token_mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
@@ -251,28 +255,34 @@ class DualPath(nn.Module):
         words: Words,
         token_mask: Tensor | None = None,
         frames: Tensor | None = None,
+        guidance: Tensor | None = None,
     ) -> Context:
         """Embedded tokens (B, T, C) and words -> what `forward` is given.
 
-        token_mask: (B, T), frames: (B, L), True = real; None where all are.
+        token_mask: (B, T), frames: (B, L), True = real; None where all are. guidance: (B,), weights >= 0 for
+        a network that is told them.
         """
         B, T = tokens.shape[:2]
         real = tokens.new_ones(B, T, dtype=torch.bool) if token_mask is None else token_mask
         tokens = tokens * real[..., None]
         mask = torch.cat((real, words.mask), dim=1)
-        told = torch.cat((tokens, words.vectors), dim=1)
+        read = torch.cat((tokens, words.vectors), dim=1)
         # words have no place in time; half of a head is not turned and reads them
         places = torch.arange(T, device=tokens.device) + 0.5
         turn = rotation(F.pad(places, (0, words.mask.shape[1])), self.head_width // 4 * 2)
-        kept = [block.coarse.cross.keys_values(told, turn) for block in self._blocks()]
+        kept = [block.coarse.cross.keys_values(read, turn) for block in self._blocks()]
         mean = tokens.sum(1) / real.sum(1, keepdim=True) + words.vectors.sum(1) / words.mask.sum(
             1, keepdim=True
         )
         segments = None
         if frames is not None:
             segments = segment(frames[..., None].to(tokens.dtype), self.size)[..., 0].amax(-1) > 0
+        told = None
+        if self.guidance is not None:
+            assert guidance is not None, "a network that is told its guidance needs it"
+            told = self.guidance(guidance.to(tokens.dtype).atan()[:, None])
         return Context(
-            kept, tokens, mean, None if bool(mask.all()) else mask[:, None, None], segments, frames
+            kept, tokens, mean, None if bool(mask.all()) else mask[:, None, None], segments, frames, told
         )
 
     def forward(self, x: Tensor, angles: Tensor, given: Context, steps: Tensor | None = None) -> Tensor:
@@ -285,6 +295,8 @@ class DualPath(nn.Module):
         if self.jump is not None:
             assert steps is not None, "a network that jumps is told how far"
             angle = angle + self.jump(steps.to(x.dtype))
+        if given.guidance is not None:
+            angle = angle + given.guidance
         real = (
             angle.new_ones(len(x), frames, 1) if given.frames is None else given.frames[..., None].to(x.dtype)
         )

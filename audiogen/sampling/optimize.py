@@ -12,6 +12,7 @@ What the gradient of a run of R rows keeps, in states x and in activations of on
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeAlias
@@ -26,6 +27,7 @@ from audiogen.sampling.paths import Path
 from audiogen.sampling.plans.common import check_path_grid, knots, spec
 from audiogen.sampling.plans.edits import head, tail
 from audiogen.sampling.plans.single_step import data_step
+from audiogen.sampling.restarts import Record, check_tasks
 from audiogen.sampling.table import BASE, D, Plan, Rows, X, Y
 
 Denoisers: TypeAlias = Denoiser | Sequence[Denoiser]
@@ -48,6 +50,10 @@ def optimise_noise(
     lr: float = 5e-3,
     y: Tensor | None = None,
     runner: Callable[..., Tensor] = run,
+    project: Callable[[Tensor], Tensor] | None = None,
+    restarts: int = 1,
+    enough: float | None = None,
+    seconds: float | None = None,
     on_step: Callable[[int, int, Tensor, Tensor], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Optimised:
@@ -56,8 +62,11 @@ def optimise_noise(
     start, y: (B, ...). loss(sample) -> (B,): items do not mix, so a batch of seeds is a batch of restarts.
     steps: runs of the plan. runner: called as runner(plan, denoise, start, y=y); `run_checkpointed`,
     `run_reversible` or partial(run, remat=checkpoint_row) save memory. Parameters of the network should not
-    require gradients. on_step(step, steps, losses, start) watches, after each run; stop() true before a step
-    returns what was found so far.
+    require gradients. project: moves the start back to where noise lies after every step, as `on_shell` does.
+    restarts: every so many items are seeds of one task, of which `best_restarts` picks. enough: loss at which
+    a task is done; all done, the search ends. seconds: time for all steps; none begins that would take
+    longer, judged by those before, but the first always runs. on_step(step, steps, losses, start) watches,
+    after each run; stop() true before a step returns what was found so far.
 
     The plan need not be the one that makes the final sample: DITTO-2 optimises through one call of a
     distilled network, and decodes the start with as many as quality asks for,
@@ -65,35 +74,34 @@ def optimise_noise(
         found = optimise_noise(consistency(path, [1.0, 0.0]), student, start, loss, steps=70)
         sample = run(ctm(path, times), student_of_two_times, found.start)
 
-    Raises ValueError for a plan that draws noise, or a loss that is not (B,).
+    Raises ValueError for a plan that draws noise, a loss that is not (B,), or items that are no whole tasks.
     """
     if plan.stochastic:
         raise ValueError(
             "a start has no one sample under a plan that draws noise: take eta, kappa, gamma = 0"
         )
+    check_tasks(len(start), restarts)
+    began, limit = time.monotonic(), math.inf if seconds is None else seconds
     with torch.inference_mode(False):  # which turns gradients on as well
         start = start.detach().clone().requires_grad_()
         optimizer = torch.optim.Adam([start], lr=lr)
-        best, lowest = start.detach().clone(), torch.full(start.shape[:1], math.inf, device=start.device)
-        history: list[Tensor] = []
+        record = Record(start)
         for step in range(steps):
             if stop is not None and stop():
                 break
+            if step and (time.monotonic() - began) * (step + 1) / step > limit:
+                break
             losses = loss(runner(plan, denoise, start, y=y))
-            if losses.shape != start.shape[:1]:
-                raise ValueError(
-                    f"loss must give one number for each of {len(start)} items, got {tuple(losses.shape)}"
-                )
-            history.append(losses.detach())
-            better = history[-1] < lowest
-            best = torch.where(better.reshape(-1, *[1] * (start.ndim - 1)), start.detach(), best)
-            lowest = torch.where(better, history[-1], lowest)
+            record.add(start, losses)
             if on_step is not None:
-                on_step(step, steps, history[-1], start.detach())
-            if step + 1 < steps:
-                (start.grad,) = torch.autograd.grad(losses.sum(), start)
-                optimizer.step()
-        return Optimised(best, torch.stack(history) if history else lowest.new_empty(0, len(start)))
+                on_step(step, steps, record.history[-1], start.detach())
+            if record.done(enough, restarts) or step + 1 == steps:
+                break
+            (start.grad,) = torch.autograd.grad(losses.sum(), start)
+            optimizer.step()
+            if project is not None:
+                start.data = project(start.data)
+        return Optimised(record.best, record.losses())
 
 
 def checkpoint_row(denoise: Denoiser, x: Tensor, t: Tensor) -> Tensor:

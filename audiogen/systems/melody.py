@@ -18,7 +18,7 @@ from audiogen.caption_model import CaptionModel
 from audiogen.nn.caption_encoder import Words
 from audiogen.nn.dual_path import Context, DualPath
 from audiogen.sampling.grids import falling_angles
-from audiogen.sampling.guidance import cfg
+from audiogen.sampling.guidance import Weight, cfg
 from audiogen.sampling.loop import Denoiser, run
 from audiogen.sampling.noise import ItemNoise
 from audiogen.sampling.paths import VPCosine
@@ -49,9 +49,10 @@ class MeLoDy(CaptionModel):
 
     chunk_frames and chunk_tokens last equally long. patterns: shares of training items whose chunks have
     angles of their own, one angle (how music begins), and clean chunks before noisy ones of one angle (how it
-    goes on). jumps: the network is a student that `melody_distill` taught. guidance: weight of the
-    tokens and the caption, 1 = off, which halves the cost. net: options of `DualPath`; captions and so on: as
-    in `MeLoDyLM`.
+    goes on). jumps: the network is a student that `melody_distill` or `melody_trajectory` taught; to_data:
+    all of its jumps are to the data; told_guidance: the weight of guidance is an input of it. guidance:
+    weight of the tokens and the caption, 1 = off, which otherwise halves the cost. net: options of
+    `DualPath`; captions and so on: as in `MeLoDyLM`.
     """
 
     key = "melody"
@@ -72,6 +73,8 @@ class MeLoDy(CaptionModel):
         guidance: float = 2.5,
         default_steps: int = 10,
         jumps: bool = False,
+        to_data: bool = False,
+        told_guidance: bool = False,
         lr: float = 5e-4,
         lr_final: float = 1e-5,
         warmup_steps: int = 500,
@@ -81,7 +84,8 @@ class MeLoDy(CaptionModel):
         super().__init__()
         self.save_hyperparameters()
         self.chunk_frames, self.chunk_tokens, self.chunks = chunk_frames, chunk_tokens, chunks
-        self.net = DualPath(latent_dim, vocabulary, chunk_frames / chunk_tokens, **(net or {}), jumps=jumps)
+        options = {**(net or {}), "jumps": jumps, "told_guidance": told_guidance}
+        self.net = DualPath(latent_dim, vocabulary, chunk_frames / chunk_tokens, **options)
         self.make_captions(self.net.enter.out_features, captions, words, max_words, caption_net)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -145,7 +149,8 @@ class MeLoDy(CaptionModel):
     def nfe(self, num_steps: int | None = None, guidance: float | None = None) -> int:
         """Evaluations of the network a window; with guidance each step has two. Raises ValueError."""
         steps, weight = self.settled(num_steps, guidance)
-        return sampling_plan(steps, self.hparams["jumps"]).nfe * (1 if weight == 1 else 2)
+        once = weight == 1 or self.hparams["told_guidance"]
+        return sampling_plan(steps, self.hparams["jumps"]).nfe * (1 if once else 2)
 
     def settled(self, num_steps: int | None, guidance: float | None) -> tuple[int, float]:
         """Steps and guidance with the model's own where None. Raises ValueError out of range."""
@@ -193,16 +198,23 @@ class MeLoDy(CaptionModel):
         self,
         tokens: Tensor,
         captions: Sequence[str],
-        weight: float,
+        weight: Weight,
         kept: Tensor | None = None,
         masks: tuple[Tensor, Tensor] | None = None,
+        hidden: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> Denoiser:
         """The network as denoise(x, t) with both conditions, and if the weight is not 1 without, in one call.
 
-        kept: (B, L), True where x is music already. masks: of tokens (B, T) and frames (B, L), True = real.
+        weight: one for all or (B,). kept: (B, L), True where x is music already. masks: of tokens (B, T) and
+        frames (B, L), True = real. hidden: items (B,) that lose their tokens and captions, None = none.
         """
-        words, told = self.heard(captions), self.net.embed_tokens(tokens)
-        if weight == 1:
+        words, told = self.heard(captions, hidden=hidden[1]), self.net.embed_tokens(tokens, hidden[0])
+        if self.hparams["told_guidance"]:
+            weights = torch.as_tensor(weight, device=self.device).expand(len(tokens))
+            token_mask, frames = masks or (None, None)
+            given = self.net.prepare(told, words, token_mask, frames, weights)
+            return self.denoiser(given, kept)
+        if isinstance(weight, float | int) and weight == 1:
             return self.denoiser(self.net.prepare(told, words, *(masks or ())), kept)
         none, drop = self.captions.none(words), torch.ones(len(tokens), dtype=torch.bool, device=self.device)
         both = Words(*(torch.cat(pair) for pair in zip(words, none, strict=True)))
@@ -214,11 +226,13 @@ class MeLoDy(CaptionModel):
     def denoiser(self, given: Context, kept: Tensor | None = None) -> Denoiser:
         """The network as denoise(x, t) for one context: x (B, D, L), t (B,) of all frames but the kept.
 
-        One that jumps takes t (B, 2): from where to where.
+        One that jumps takes t (B, 2): from where to where, which is the data if it jumps `to_data` only.
         """
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             ends = t.reshape(len(t), -1, 1).expand(-1, -1, x.shape[-1]).to(x.dtype)
+            if self.hparams["to_data"]:
+                ends = torch.cat((ends[:, :1], torch.zeros_like(ends[:, 1:])), dim=1)
             ends = ends if kept is None else ends.masked_fill(kept[:, None], 0)
             times = ends[:, 0]
             steps = times - ends[:, 1] if ends.shape[1] == 2 else None

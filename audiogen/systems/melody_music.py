@@ -16,13 +16,16 @@ from torch import Tensor
 from audiogen.music import MusicOptions, Passes, Prompts
 from audiogen.nn.lm import Choice
 from audiogen.report import StageTimer
+from audiogen.steering import Like
 from audiogen.systems.melody import Kept, MeLoDy
+from audiogen.systems.melody_generator import MeLoDyGenerator, known_tokens, written
 from audiogen.systems.melody_lm import MeLoDyLM
 from audiogen.training.checkpoint import load_checkpoint, read_weights
 from audiogen.weights import CHECKPOINT, build
 
 PARTS = ("lm", "diffusion", "autoencoder", "tokenizer")
 HALF = ("lm", "diffusion")  # parts whose weights are released with 16 bits
+STEERED_CHOICE, STEERED_GUIDANCE = Choice(top_p=0.95), 1.5  # of tokens, as `audiogen music` draws them
 
 
 @dataclass
@@ -228,6 +231,35 @@ class MeLoDyMusic(L.LightningModule):
             kept=Kept(F.pad(known, (0, frames)), there.expand(len(known), -1)) if old else None,
             first_frame=(state.made - old) * diffusion.chunk_frames,
         )
+
+    @property
+    def window_seconds(self) -> float:
+        """The longest piece that is made at once."""
+        return self.chunks * self.chunk_seconds
+
+    @torch.no_grad()
+    def generator(
+        self,
+        prompt: str,
+        seeds: Sequence[int],
+        seconds: float,
+        *,
+        guidance: float | None = None,
+        like: Like | None = None,
+    ) -> MeLoDyGenerator:
+        """The diffusion of a window to be steered, as `SteerableSystem` says.
+
+        The language model writes the tokens, but for those of a recording, which are read from it.
+        """
+        chunks = math.ceil(seconds / self.chunk_seconds - 1e-6)
+        if not 1 <= chunks <= self.chunks:
+            raise ValueError(
+                f"{seconds:g} s cannot be made at once; ask for up to {self.window_seconds:.2f} s"
+            )
+        count, captions = chunks * self.diffusion.chunk_tokens, [prompt] * len(seeds)
+        known, unknown, skip = known_tokens(self.tokenizer, like, count, self.device)
+        tokens = written(self.lm, known, unknown, captions, seeds, STEERED_CHOICE, STEERED_GUIDANCE)
+        return MeLoDyGenerator(self.diffusion, self.coder, tokens[:, skip:], captions, seeds, guidance)
 
     def stream(
         self,

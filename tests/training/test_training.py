@@ -200,6 +200,7 @@ def test_every_config_builds(path, workplace, request):
             "storm": "enhancer",
             "stablevc": "converter",
             "melody": "musician",
+            "ditto": "musician",
         }
         name = next(name for beginning, name in names.items() if path.stem.startswith(beginning))
         chosen = request.getfixturevalue(name)
