@@ -42,6 +42,7 @@ def test_models_are_loaded_and_listened_for(served, capsys):
         ("s.safetensors", SPEECH),
         ("e.safetensors", ENHANCEMENT),
     ]
+    assert models[0].system.calls == [1]  # it has spoken, so that the first request does not wait for it
     assert (options["host"], options["port"], options["log_level"]) == ("127.0.0.1", 8123, "info")
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -15,7 +15,10 @@ from audiogen import hub
 from audiogen.cli import batch
 from audiogen.cli.jobs import UsageError
 from audiogen.server.limits import Limits
+from audiogen.speech import SpeechOptions
+from audiogen.speech_stream import stream
 
+WORD = "1"  # of any language
 FINISH_S = 30  # that requests at work have after a signal to end
 MISSING = 'the server needs what `pip install "audiogen[serve]"` brings'
 
@@ -63,11 +66,17 @@ def run(request: ServeRequest) -> None:
 
 
 def load_all(request: ServeRequest, console: Console) -> dict[str, Any]:
-    """The systems by the names they were asked for. Raises ValueError for one that cannot be loaded."""
+    """The systems by the names they were asked for. Raises ValueError for one that cannot be loaded.
+
+    One that speaks says a word, so that the first request does not pay for what is done once.
+    """
     systems = {}
     for name in request.models:
         begun = time.perf_counter()
-        systems[name] = hub.load(name, request.device)
+        systems[name] = system = hub.load(name, request.device)
+        if hasattr(system, "synthesize_sentences"):
+            for _ in stream(system, WORD, SpeechOptions()):
+                pass
         if not request.quiet:
             console.print(f"loaded {name} in {time.perf_counter() - begun:.1f} s", highlight=False)
     return systems

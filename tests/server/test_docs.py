@@ -81,7 +81,7 @@ def server(workplace):
     process = subprocess.Popen(["bash", "-c", command], cwd=workplace, env=environment(workplace))
     url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: answers(process, url), 120)  # it imports much and loads two models
+        until(lambda: answers(process, url), 300)  # it imports much and loads two models
         yield url
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
