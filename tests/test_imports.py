@@ -56,7 +56,8 @@ ALLOWED = {  # part -> the other parts of the package it may import
     "server": ROOT
     | {"text", "report", "speech", "speech_stream", "enhancement", "conversion", "voice", "music"},
     "demo": ROOT
-    | {"hub", "systems", "speech", "speech_stream", "report", "text", "enhancement", "conversion", "music"},
+    | {"hub", "systems", "speech", "speech_stream", "report", "text", "enhancement", "conversion", "music"}
+    | {"controls", "steering"},
     "cli": ROOT
     | {"hub", "speech", "speech_stream", "report", "text", "data", "metrics", "training", "systems"}
     | {"enhancement", "conversion", "voice", "semantic", "music", "controls", "steering", "server", "demo"},

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 from typing import Any
 
 from torch import Tensor
 
 from audiogen.audio import Audio
 from audiogen.demo.models import Tell
-from audiogen.demo.steer import Outcome, Steer, Wish
-
-HOME = "audiogen.systems.ditto"
-
-
-def found() -> Steer | None:
-    """The method, where this version has it."""
-    return None if find_spec(HOME) is None else steer_by_ditto
+from audiogen.demo.steer import Outcome, Wish
 
 
 def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
@@ -25,9 +17,9 @@ def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
 
     Raises ValueError for a model that cannot be steered, and what the search raises.
     """
-    from audiogen.controls import Intensity  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    from audiogen.steering import SteerOptions  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    from audiogen.systems.ditto import steer  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    from audiogen.controls import Intensity
+    from audiogen.steering import SteerOptions
+    from audiogen.systems.ditto import steer
 
     check(system)
 

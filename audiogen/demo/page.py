@@ -38,7 +38,7 @@ def build(shelf: Shelf, steer: Steer | None = None) -> gr.Blocks:
     steer: how music is steered; None: by DITTO-2.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing leaves this machine
-    steer = steer or ditto.found()
+    steer = steer or ditto.steer_by_ditto
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gr.HTML(f"<h1>{TITLE}</h1><p>{LEAD}</p>", elem_classes="ag-head")
         with gr.Tabs():
@@ -49,7 +49,7 @@ def build(shelf: Shelf, steer: Steer | None = None) -> gr.Blocks:
                     else:
                         parts.missing(task, *remedy)
             with gr.Tab("Steer", id=STEER):
-                if steer is not None and shelf.names(COMPOSE):
+                if shelf.names(COMPOSE):
                     SteerTab(shelf, steer)
                 else:
                     parts.missing(STEER, *TABS[-1][-2:])

@@ -8,6 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import fake_music
 import gradio as gr
 import pytest
 import torch
@@ -18,6 +19,7 @@ from audiogen.cli import OK, USAGE, main
 from audiogen.demo import ditto
 from audiogen.demo.models import Shelf
 from audiogen.demo.page import build
+from audiogen.demo.steer import Wish
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "docs" / "demo.md", ROOT / "demo" / "README.md")
@@ -123,10 +125,14 @@ def test_without_gradio_the_command_says_what_to_install(shown, monkeypatch, cap
     assert 'pip install "audiogen[demo]"' in capsys.readouterr().err
 
 
-def test_ditto_is_found_where_it_is(monkeypatch):
-    monkeypatch.setattr(ditto, "HOME", "audiogen.systems.prodiff")
-    assert ditto.found() is ditto.steer_by_ditto
-    monkeypatch.setattr(ditto, "HOME", "audiogen.systems.nothing")
-    assert ditto.found() is None
+def test_ditto_steers_the_demo_s_way(monkeypatch):
+    fake_music.register(monkeypatch)
+    system, told = fake_music.music_system().eval(), []
+    wish = Wish("slow piano", [(0.0, -30.0), (system.chunk_seconds, -20.0)], steps=2)
+    made = ditto.steer_by_ditto(system, wish, lambda share, what: told.append((share, what)))
+    assert made.before.wav.shape == made.after.wav.shape
+    assert made.error_after <= made.error_before  # the best that was met is kept
+    assert told[-1][1] == "search step 2 of 2"
+    assert [name for name, _ in made.loudness] == ["without", "steered"]
     with pytest.raises(ValueError, match="cannot be steered"):
         ditto.check(object())
