@@ -100,12 +100,11 @@ def run(command, folder, more=()):
 
 
 def program(folder, name, script):
-    """Write a program of that name, of sh, into the folder's bin/ -> bin/."""
+    """Write a program of that name, of sh, into the folder's bin/."""
     path = folder / "bin" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    return path.parent
 
 
 @contextmanager
