@@ -354,7 +354,12 @@ PLACE_OF = {  # page: its place
     "training": "speech",
     "vocoders": "speech",
 }
-ELSEWHERE = {"demo": "tests/demo/test_command.py"}  # page: the test that runs its lines
+ELSEWHERE = {  # page: the test that runs its lines
+    "demo": "tests/demo/test_command.py",
+    "ditto": "tests/test_docs_ditto.py",
+    "scaling": "tests/test_scaling_docs.py",
+    "server": "tests/server/test_docs.py",
+}
 
 
 if __name__ == "__main__":
