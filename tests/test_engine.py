@@ -1,6 +1,7 @@
 """Workers give the files of a run without workers, to the last bit, and survive the death of one of them."""
 
 import json
+import multiprocessing
 import pickle
 from functools import partial
 from pathlib import Path
@@ -212,6 +213,16 @@ def test_an_item_that_kills_every_worker_fails_alone(tmp_path):
     assert {e.place: e.item.error is None for e in events} == {0: True, 1: False, 2: True}
     assert "its worker died" in events[[e.place for e in events].index(1)].item.error
     assert texts_of(tmp_path / "o") == {0: "a", 2: "c"}
+
+
+def test_who_stops_asking_stops_the_workers(tmp_path):
+    jobs = jobs_in(tmp_path / "o", list("abcdef"))
+    events = run_local([partial(open_diary, diary=tmp_path / "diary")], grouped(jobs, jobs, 6))
+    assert isinstance(next(events), Ready)
+    assert isinstance(next(events), Delivery)
+    events.close()
+    assert multiprocessing.active_children() == []
+    assert not list((tmp_path / "o").glob(".*"))
 
 
 def test_workers_that_cannot_load_end_the_run(tmp_path):

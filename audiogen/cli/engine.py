@@ -97,6 +97,7 @@ class Run(Generic[Request]):
     misuse: Errors
     console: Console
     started: float
+    _loaded: int = 0
     _order: dict[int, int] = field(default_factory=dict)  # item -> its job's number
 
     def carry_out(self) -> int:
@@ -143,7 +144,7 @@ class Run(Generic[Request]):
             )
         if crew is not None:
             report.wall_seconds = time.perf_counter() - begun
-            report.context.setdefault("workers", crew.workers)
+            report.context["workers"] = crew.workers or self._loaded
             report.context["engine"] = crew.engine
         report.items.sort(key=lambda item: self._order[id(item)])
         batch.tell_outcome(report, len(self.missing), code, self.console, self.words)
@@ -181,6 +182,7 @@ class Run(Generic[Request]):
         assert isinstance(event, Ready), "workers load first"
         if event.told and not self.report.context:
             self.console.print(event.told, end="")
+        self._loaded += 1
         loading = self.report.context.get("load_seconds", 0.0) + event.load_seconds
         self.report.context = {**event.context, **self.report.context, "load_seconds": loading}
 
