@@ -27,7 +27,7 @@ class Account:
         rows = [("audio", f"{self.audio_s:.2f} s"), ("made in", _time(self.compute_s))]
         ratio = rtf(self.compute_s, self.audio_s)
         if ratio is not None:
-            speed = f" ({1 / ratio:.1f}x real time)" if ratio > 0 else ""
+            speed = f" ({1 / ratio:.{1 if ratio < 1 else 2}f}x real time)" if ratio > 0 else ""
             rows.append(("RTF", f"{ratio:.3f}{speed}"))
         if self.first_s is not None:
             rows.append(("first audio after", _time(self.first_s)))

@@ -36,9 +36,9 @@ class SteerTab:
                 self._controls()
             with gr.Column():
                 self.after = parts.result("Steered", "steer-after")
+                self.picture = parts.picture("steer-picture", "Loudness: wished, without and with steering")
                 self.before = parts.result("The same words and seed, not steered", "steer-before")
                 self.account = parts.account("Draw a curve and press Steer, or press a shape.")
-                self.picture = parts.picture("steer-picture", "Loudness: wished, without and with steering")
         self._settings()
         self._connect()
 
@@ -63,8 +63,8 @@ class SteerTab:
         models = self.shelf.choices(COMPOSE)
         with gr.Row():
             self.model = gr.Radio(models, value=models[0][1], label="Model", visible=len(models) > 1)
-            self.seconds = gr.Slider(2, self.longest_s, value=min(6, self.longest_s), step=1, label="Seconds")
-            self.steps = gr.Slider(10, MOST_STEPS, value=40, step=10, label="Search steps")
+            self.seconds = gr.Slider(2, self.longest_s, value=min(5, self.longest_s), step=1, label="Seconds")
+            self.steps = gr.Slider(10, MOST_STEPS, value=30, step=10, label="Search steps")
             self.seed = parts.seed()
 
     def _connect(self) -> None:

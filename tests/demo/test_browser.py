@@ -209,7 +209,7 @@ def test_a_curve_is_drawn_and_followed(wide):
     _, wish = fake_steering.CALLS[-1]
     levels = [level for _, level in wish.intensity]
     assert levels == sorted(levels)
-    assert wish.seconds == 6
+    assert wish.seconds == 5
     canvas = wide.locator("#steer-curve canvas")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()

@@ -14,6 +14,7 @@ from audiogen import hub, weights
 from audiogen.audio import Audio, read_audio
 from audiogen.conversion import ConvertOptions, convert_audio
 from audiogen.demo import compose, convert, enhance, models, speak, steer
+from audiogen.demo.account import Account
 from audiogen.demo.curves import points, shape
 from audiogen.demo.errors import readable
 from audiogen.demo.models import COMPOSE, CONVERT, ENHANCE, SPEAK, Shelf
@@ -237,6 +238,21 @@ def test_steering_is_told_the_wish_and_its_errors_are_shown(shelf):
     assert levels == sorted(levels)
     with pytest.raises(ValueError, match="no words"):
         steer.Wish("", wish.intensity)
+
+
+def test_figures_are_the_ratios_they_name():
+    """Compute over audio, and its inverse; of no audio there is none."""
+    assert dict(Account(4.0, 0.5).figures) == {
+        "audio": "4.00 s",
+        "made in": "500 ms",
+        "RTF": "0.125 (8.0x real time)",
+    }
+    slow = dict(Account(2.0, 50.0, 1.5, {"seed": 7}).figures)
+    assert slow["RTF"] == "25.000 (0.04x real time)"
+    assert slow["first audio after"] == "1.50 s"
+    assert slow["seed"] == "7"
+    assert "RTF" not in dict(Account(0.0, 1.0).figures)
+    assert "<b>&lt;i&gt;</b>" in Account(1.0, 1.0, None, {"words": "<i>"}).html()
 
 
 def test_errors_are_read_by_people():
