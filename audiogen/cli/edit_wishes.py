@@ -87,11 +87,13 @@ def controls_of(wishes: Wishes, source: Tensor | None, sample_rate: int) -> list
     """The controls, their files read; source: (1, T) at `sample_rate`. Raises ValueError and OSError."""
     factors = wishes.factors()
     ignore = [parse_span(text, "--ignore") for text in wishes.ignore]
-    found = []
-    for name, build in _wished(wishes, source, sample_rate):
-        found.append(build(weight=factors.pop(name, 1.0), ignore=() if name == "text" else ignore))
-    if factors:
-        raise UsageError(f"--weight {next(iter(factors))}=... weighs nothing that is wished for")
+    wished = list(_wished(wishes, source, sample_rate))
+    if idle := sorted(set(factors) - {name for name, _ in wished}):
+        raise UsageError(f"--weight {idle[0]}=... weighs nothing that is wished for")
+    found = [
+        build(weight=factors.get(name, 1.0), ignore=() if name == "text" else ignore)
+        for name, build in wished
+    ]
     if not found:
         raise UsageError(
             "nothing is wished for: give --intensity, --melody, --structure, --tilt or another wish"
