@@ -88,6 +88,7 @@ def systems() -> str:
         ["[StoRM](docs/storm.md), 2023", "speech enhancement", "`audiogen enhance`", "0 (1 to 30)"],
         ["[StableVC](docs/stablevc.md), 2025", "voice conversion", "`audiogen convert`", "1 to 20"],
         ["[MeLoDy](docs/melody.md), 2023", "music from words", "`audiogen music`", "1 to 20"],
+        ["[DITTO-2](docs/ditto.md), 2024", "steered music", "`audiogen edit`", "1 to 20"],
         ["[Singing](docs/singing.md), on CoMoSpeech", "song from a score", "`audiogen sing`", "1 (2, 4)"],
         ["[Vocos](docs/vocoders.md), 2023", "mel to waveform", "`audiogen vocode`", "1"],
     ]
@@ -97,6 +98,7 @@ def systems() -> str:
         "storm": enhancer(),
         "stablevc": converter(),
         "melody": composer(),
+        "ditto": (DASH, DASH),
         "sing": (DASH, DASH),
         "vocos-16k": vocoders(),
     }

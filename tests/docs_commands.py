@@ -22,6 +22,7 @@ NOT_RUN = (  # lines that no test can run, with the reason
     ('pip install -e ".[dev]" && pytest', "a test cannot install itself; .ci/run does it"),
     ('pip install -e ".[dev]"', "a test cannot install itself; .ci/run does it"),
     ("pytest", "these are the tests"),
+    ('pip install ".[demo]" && audiogen demo', "runs until it is stopped; tests/demo starts it"),
     ("pre-commit install", "needs a clone's .git folder; .ci/run runs the same hooks"),
 )
 WORD = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'|\\.|[|&;<>]+|[^"\'\\|&;<>]+', re.DOTALL)
