@@ -113,7 +113,7 @@ def _root(
         False, "--version", callback=_version, is_eager=True, help="Show the version."
     ),
 ) -> None:
-    """Fast generative audio: speech, cleaner recordings, other voices, music. One sampler core, honest timing.
+    """Fast generative audio: speech, cleaner recordings, other voices and music, with honest timing.
 
     Exit codes: 0 all is well, 1 some items failed, 2 wrong use, 3 nothing to do, 130 interrupted.
     """
