@@ -130,7 +130,7 @@ def test_a_run_that_goes_on_ends_as_if_it_had_not_stopped(voice):
 
 
 def test_what_an_item_depends_on_is_its_batch_and_not_the_order(voice):
-    """Why a group is spoken whole: alone, the last bits of a sentence are others."""
+    """Why a group is spoken whole: alone, the last bits of a sentence may be others; no more than those."""
     assert tts(voice, "o") == OK
     assert tts(voice, "alone", texts=TEXTS[:1]) == OK
     many, one = (

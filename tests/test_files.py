@@ -108,6 +108,8 @@ def test_a_manifest_and_a_folder_may_lie_in_a_store(memory, capsys):
     assert memory.cat("/box/out/i1.wav") == Path("here/i1.wav").read_bytes()
     assert tts("ab", "-o", "memory://box/one.flac", "-q") == OK
     assert memory.exists("/box/one.flac")
+    assert tts("ab", "-o", "a.wav", "--report", "memory://box/r.json") == USAGE
+    assert "reports are files of this machine" in capsys.readouterr().err
     assert tts("--manifest", "memory://box/none.jsonl", "--out-dir", "o") == USAGE
     assert "cannot read manifest" in capsys.readouterr().err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -120,6 +121,8 @@ def check_output(request: BatchRequest, streamable: Sequence[str] = ("wav",)) ->
 def check_folders(request: BatchRequest, jobs: Iterable[Job], *files: Place | None) -> None:
     """Make the folders of the results, the report and other files. Raises UsageError if one takes none."""
     folders: set[Place] = {job.out.parent for job in jobs if job.out is not None and request.out_dir is None}
+    if request.report is not None and re.match(r"\w{2,}:/", str(request.report)):
+        raise UsageError(f"--report {request.report} is in a store; reports are files of this machine")
     folders |= {path.parent for path in (request.report, *files) if path is not None}
     if request.out_dir is not None:
         folders.add(request.out_dir)

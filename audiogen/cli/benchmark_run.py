@@ -295,16 +295,18 @@ def to_markdown(found: dict[str, Any]) -> str:
             f"Streamed: first chunk after {first} ms (median), p95 of the gaps {gap} ms, "
             f"{streams['underruns']} underruns in {streams['chunks']} chunks."
         )
+    return "\n".join([*lines, *_circumstances(context)])
+
+
+def _circumstances(context: dict[str, Any]) -> list[str]:
+    """What the numbers depend on, in short, and what they mean."""
     place = f"{context['cpu']}, {context['cores']} cores, {context['threads']} threads"
-    return "\n".join(
-        [
-            *lines,
-            f"{context['model']} ({context['model_sha256'][:12]}), {context['task']}, "
-            f"steps {context['steps'] or 'of the model'}, {context['dtype']}; {context['gpu'] or place}; "
-            f"torch {context['versions']['torch']}; {context['warmup']} warm-up runs a length class.",
-            "RTF = seconds of work / seconds of audio, sums over sums: smaller is faster.",
-        ]
-    )
+    return [
+        f"{context['model']} ({context['model_sha256'][:12]}), {context['task']}, "
+        f"steps {context['steps'] or 'of the model'}, {context['dtype']}; {context['gpu'] or place}; "
+        f"torch {context['versions']['torch']}; {context['warmup']} warm-up runs a length class.",
+        "RTF = seconds of work / seconds of audio, sums over sums: smaller is faster.",
+    ]
 
 
 def _ratio(value: float | None) -> str:

@@ -90,10 +90,7 @@ class WorkersFailed(ValueError):
 
 
 class Listener:
-    """A console of a worker, for what is to be told beside the progress bar of the run.
-
-    The lines that `take` returns since it was last asked.
-    """
+    """A worker's console: what it prints is kept until `take`, to be told beside the progress bar."""
 
     def __init__(self) -> None:
         self._text = io.StringIO()
@@ -119,6 +116,6 @@ def portable(error: Exception | None, message: str | None) -> Exception | None:
     return RuntimeError(message)
 
 
-def died(job: Job, item: type[ItemReport] = ItemReport) -> ItemReport:
+def died(job: Job) -> ItemReport:
     """The report of an item that its worker did not survive."""
-    return item(job.item.id, error="its worker died each time (out of memory?); the others went on")
+    return ItemReport(job.item.id, error="its worker died each time (out of memory?); the others went on")
