@@ -2,12 +2,12 @@
 
     python benchmarks/quality_ditto.py --model models/ditto --teacher models/melody --music data/music
 
-Every control has `--targets` targets, taken of held-out renderings (loudness, melody, timbre, regions) or
-drawn (forms, tempi, tilts), each for the caption of another one. Both methods begin from the same noise with
-the same tokens, one at a time, in turns; what is heard is measured every `--every` steps, off the clock. The
-time to the same error is the time to the larger of the best errors that both reach. Beside them the same
-seeds without steering, and the Frechet distance of what is heard, in the autoencoder's latents, from all
-other held-out renderings: with few targets it is far too large, but the same for all. Writes
+Every control has `--targets` targets, taken of held-out renderings (loudness, -45 dB at least, melody,
+timbre, regions) or drawn (forms, tempi, tilts), each for the caption of another one. Both methods begin from
+the same noise with the same tokens, one at a time, in turns; what is heard is measured every `--every` steps,
+off the clock. The time to the same error is the time to the larger of the best errors that both reach. Beside
+them the same seeds without steering, and the Frechet distance of what is heard, in the autoencoder's latents,
+from all other held-out renderings: with few targets it is far too large, but the same for all. Writes
 results/quality_ditto.json.
 """
 
@@ -52,6 +52,7 @@ from audiogen.systems.ditto import prepared
 
 HERE = Path(__file__).parent
 FORMS = ("ABBA", "AABB", "ABAB", "ABA", "AAB", "ABCA")
+QUIETEST_DB = -45.0  # that a target's loudness asks for
 SMALLER, LARGER = 0.3, 0.6  # places of a hole, as parts of a piece
 
 
@@ -70,13 +71,19 @@ class Given:
         return self.wav.shape[-1] / self.rate
 
 
+def _loudness(given: Given) -> Control:
+    """The curve of the rendering, but for what is next to silent."""
+    curve = Intensity.of(given.wav, given.rate).curve
+    return Intensity([(second, max(QUIETEST_DB, level or QUIETEST_DB)) for second, level in curve])
+
+
 def _beats(given: Given) -> Control:
     every = 60 / given.rng.uniform(70, 160)
     return Onsets([every * n for n in range(int(given.seconds / every) + 1)])
 
 
 TARGETS: dict[str, Callable[[Given], Control]] = {
-    "intensity": lambda given: Intensity.of(given.wav, given.rate),
+    "intensity": _loudness,
     "melody": lambda given: Melody.of(given.wav, given.rate),
     "structure": lambda given: Structure(given.rng.choice(FORMS)),
     "inpaint": lambda given: Inpaint(

@@ -57,7 +57,11 @@ def test_every_target_can_be_made():
     wav = 0.1 * torch.randn(1, 24000, generator=generator)
     given = quality_ditto.Given(wav, 24000, "slow piano", random.Random(0))
     for name, build in quality_ditto.TARGETS.items():
-        assert build(given).name == name
+        if name != "melody":
+            assert build(given).name == name
+    tone = torch.sin(torch.arange(24000) * 0.12)[None]
+    melody = quality_ditto.Given(tone, 24000, "slow piano", random.Random(0))
+    assert quality_ditto.TARGETS["melody"](melody).name == "melody"
 
 
 def test_the_script_measures_its_controls(tmp_path, monkeypatch, capsys):

@@ -54,6 +54,11 @@ def write_midi(path, notes):
     file.save(path)
 
 
+def write_tone(path):
+    """An A of half a second."""
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE // 2) / RATE), RATE)
+
+
 def edit(*words, steps=4):
     fixed = ("--model", "m.safetensors", "--device", "cpu", "--threads", 1, "--search-steps", steps)
     return main(["edit", *map(str, (*words, *fixed))])
@@ -90,12 +95,13 @@ def test_a_curve_and_a_tune_are_followed_and_told_of(system, capsys):
 
 
 def test_every_wish_reaches_its_control():
+    write_tone("tone.wav")
     words = ("piano", "--structure", "AB", "--tempo", 200, "--tilt=-4", "--text", "flute", "--loop")
     words += (
         "--overlap",
         "0.05s",
         "--match",
-        "song.wav",
+        "tone.wav",
         "--match-what",
         "timbre,intensity,melody,structure",
     )

@@ -13,6 +13,7 @@ from audiogen.controls.features import chroma
 from audiogen.controls.sound import FRAME_RATE, Sound, Spans, masked_mean
 
 REST = -1
+CLEAR = 1 / 3  # share of the power that a pitch class has where it leads
 
 
 class Note(NamedTuple):
@@ -46,14 +47,23 @@ class Melody(Control):
 
     @classmethod
     def of(cls, wav: Tensor, sample_rate: int, *, weight: float = 1.0, ignore: Spans = ()) -> Melody:
-        """The leading pitch classes of a recording (1, T), as notes of the octave above middle C."""
+        """The leading pitch classes of a recording (1, T), as notes of the octave above middle C.
+
+        Frames in which none has a third of the power are rests. Raises ValueError where all of them are.
+        """
         with torch.no_grad():
-            classes = chroma(Sound.of(wav, sample_rate))[0].argmax(-1).tolist()
+            shares, leaders = chroma(Sound.of(wav, sample_rate))[0].max(-1)
+            classes = leaders.masked_fill(shares < CLEAR, REST).tolist()
         notes, start = [], 0
         for n in range(1, len(classes) + 1):
             if n == len(classes) or classes[n] != classes[start]:
-                notes.append(Note(start / FRAME_RATE, n / FRAME_RATE, 60 + classes[start]))
+                if classes[start] != REST:
+                    notes.append(Note(start / FRAME_RATE, n / FRAME_RATE, 60 + classes[start]))
                 start = n
+        if not notes:
+            raise ValueError(
+                "no pitch class above middle C leads anywhere in the recording: it has no melody"
+            )
         return cls(notes, weight=weight, ignore=ignore)
 
     def target(self, frames: int) -> Tensor:

@@ -108,6 +108,10 @@ def test_a_melody_is_heard_and_another_is_not():
     right, wrong = (Melody(notes([p + k for p in pitches])).losses(sound_of(wav)) for k in (0, 1))
     assert float(right) < 0.5 < 2 < float(wrong)
     assert error(Melody.of(wav, RATE), wav) < 1
+    rests = torch.cat((wav, torch.zeros_like(wav)), -1)
+    assert max(note.end_s for note in Melody.of(rests, RATE).notes) < SECONDS + 0.2
+    with pytest.raises(ValueError, match="has no melody"):
+        Melody.of(torch.zeros(1, RATE), RATE)
 
 
 def test_the_highest_note_leads_and_rests_mean_anything():
