@@ -76,6 +76,8 @@ HEAVY = [
     "fastapi",
     "uvicorn",
     "prometheus_client",
+    "ray",
+    "fsspec",
 ]
 
 
