@@ -4,11 +4,11 @@
 
 Every control has `--targets` targets, taken of held-out renderings (loudness, -45 dB at least, melody,
 timbre, regions) or drawn (forms, tempi, tilts), each for the caption of another one. Both methods begin from
-the same noise with the same tokens, one at a time, in turns; what is heard is measured every `--every` steps,
-off the clock. The time to the same error is the time to the larger of the best errors that both reach. Beside
-them the same seeds without steering, and the Frechet distance of what is heard, in the autoencoder's latents,
-from all other held-out renderings: with few targets it is far too large, but the same for all. Writes
-results/quality_ditto.json.
+the same noise with the same tokens, one at a time, in turns; what is heard is measured every `--every` steps
+and in the end, off the clock. The time to the same error is the time to the larger of the best errors that
+both reach. Beside them the same seeds without steering, and the Frechet distance of what is heard, in the
+autoencoder's latents, from all other held-out renderings: with few targets it is far too large, but the same
+for all. Writes results/quality_ditto.json.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def watched(system: Any, prompt: str, control: Control, options: SteerOptions, e
 
     def note(now: Progress) -> None:
         nonlocal paused
-        if (now.step - 1) % every and now.step != now.steps:
+        if (now.step - 1) % every:
             return
         stopped = time.perf_counter()
         course.seconds.append(stopped - began - paused)
@@ -134,8 +134,10 @@ def watched(system: Any, prompt: str, control: Control, options: SteerOptions, e
         paused += time.perf_counter() - stopped
 
     found, losses = search.optimised(start, None, note, None)
-    course.per_step = (time.perf_counter() - began - paused) / max(1, len(losses))
+    course.seconds.append(time.perf_counter() - began - paused)
+    course.per_step = course.seconds[-1] / max(1, len(losses))
     after = search.heard(found, way)
+    course.errors.append(float(after.errors[0, 0]))
     surrogate = search.heard(found, search.searching()._replace(runner=way.runner))
     course.before, course.after, course.surrogate = (
         float(part.errors[0, 0]) for part in (before, after, surrogate)
@@ -165,6 +167,7 @@ def measured(
                 baseline_steps=args.baseline_steps,
                 seed=stable_seed(args.seed, n),
                 guidance=args.guidance,
+                early_stop=args.early_stop,
             )
             courses[method].append(watched(system, prompt, control, options, args.every))
         told = ", ".join(
@@ -225,6 +228,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--baseline-lr", type=float, default=0.05)
     parser.add_argument("--every", type=int, default=5, help="steps between two measurements")
+    parser.add_argument("--early-stop", action="store_true", help="end where an error is small enough")
     parser.add_argument("--guidance", type=float, help="default: the model's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -272,7 +276,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if "same_error" in rows[name]:
             print(f"{name}: to the same error {rows[name]['same_error']['times_as_fast']['value']:.1f} times")
     settings = ("seconds", "search_steps", "baseline_search_steps", "baseline_steps", "decode_steps", "lr")
-    settings += ("baseline_lr", "guidance", "seed", "every")
+    settings += ("baseline_lr", "guidance", "seed", "every", "early_stop")
     context = {
         **machine_context(args.device),
         **{f"{m}_model_sha256": hub.provenance(name)["model_sha256"] for m, name in names.items()},

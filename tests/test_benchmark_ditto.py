@@ -22,14 +22,21 @@ def test_a_course_is_heard_on_its_way_off_the_clock():
     """Errors fall from the unsteered one to the final one; the time to a level is that of its first sight."""
     options = SteerOptions(steps=21, lr=0.1, shell=False)
     course = quality_ditto.watched(GaussianSystem(), "piano", Wanted(target()), options, 5)
-    assert len(course.errors) == len(course.seconds) == 5
+    assert len(course.errors) == len(course.seconds) == 6
     assert course.errors[0] == course.before
-    assert course.after == min(course.errors)
+    assert course.after == course.errors[-1] <= min(course.errors)
     assert course.seconds == sorted(course.seconds)
     assert course.time_to(course.errors[2]) == course.seconds[2]
     assert course.time_to(course.before) == course.seconds[0]
     assert course.time_to(-1.0) is None
     assert course.audio.shape == (2 * RATE,)
+
+
+def test_a_course_may_end_early():
+    options = SteerOptions(steps=150, lr=0.1, shell=False, early_stop=True)
+    course = quality_ditto.watched(GaussianSystem(), "piano", Wanted(target()), options, 5)
+    assert len(course.errors) < 30
+    assert course.after <= 1.1 * Wanted.enough
 
 
 def test_time_to_the_same_error_is_to_the_larger_of_the_best():
