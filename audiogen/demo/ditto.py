@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audiogen.audio import Audio
 from audiogen.demo.models import Tell
-from audiogen.demo.steer import Cancelled, Outcome, Steer, Wish
+from audiogen.demo.steer import Cancelled, Outcome, Steer, Wish, never
 
 HOME = "audiogen.systems.ditto"
 
@@ -20,7 +20,7 @@ def found() -> Steer | None:
     return None if find_spec(HOME) is None else steer_by_ditto
 
 
-def steer_by_ditto(system: Any, wish: Wish, tell: Tell, cancelled: Cancelled) -> Outcome:
+def steer_by_ditto(system: Any, wish: Wish, tell: Tell, cancelled: Cancelled = never) -> Outcome:
     """Music whose loudness follows the wish, searched for with the search of `audiogen edit`.
 
     Raises ValueError for a model that cannot be steered, and what the search raises.
