@@ -9,10 +9,10 @@ from torch import Tensor
 
 from audiogen.audio import Audio
 from audiogen.demo.models import Tell
-from audiogen.demo.steer import Outcome, Wish
+from audiogen.demo.steer import Cancelled, Outcome, Wish, never
 
 
-def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
+def steer_by_ditto(system: Any, wish: Wish, tell: Tell, cancelled: Cancelled = never) -> Outcome:
     """Music whose loudness follows the wish, searched for with the search of `audiogen edit`.
 
     Raises ValueError for a model that cannot be steered, and what the search raises.
@@ -31,9 +31,10 @@ def steer_by_ditto(system: Any, wish: Wish, tell: Tell) -> Outcome:
         return [(second, level) for second, level in curve if level is not None]
 
     options = SteerOptions(seconds=wish.seconds, steps=wish.steps, seed=wish.seed)
-    made = steer(system, wish.words, [Intensity(wish.intensity)], options, progress=search)
+    wished = [Intensity(wish.intensity)]
+    made = steer(system, wish.words, wished, options, progress=search, cancelled=cancelled)
     rate, (error,) = made.sample_rate, made.errors
-    facts: dict[str, object] = {"network calls": made.network_calls}
+    facts: dict[str, object] = {"network calls": made.network_calls, "ended by": made.stopped}
     if made.warnings:
         facts["note"] = "; ".join(made.warnings)
     return Outcome(

@@ -57,16 +57,28 @@ class Outcome:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-Steer: TypeAlias = Callable[[Any, Wish, Tell], Outcome]
-"""steer(system, wish, tell): tell hears how far the search is."""
+Cancelled: TypeAlias = Callable[[], bool]
+Steer: TypeAlias = Callable[[Any, Wish, Tell, Cancelled], Outcome]
+"""steer(system, wish, tell, cancelled): tell hears how far the search is; once cancelled() is true it ends
+with what was found so far."""
+
+
+def never() -> bool:
+    """Nobody cancels."""
+    return False
 
 
 def steered(
-    shelf: Shelf, steer: Steer, model: str, wish: Wish, tell: Tell = silent
+    shelf: Shelf,
+    steer: Steer,
+    model: str,
+    wish: Wish,
+    tell: Tell = silent,
+    cancelled: Cancelled = never,
 ) -> tuple[Outcome, Account]:
     """Music by a wish, and the cost. Raises ValueError for a model that cannot be steered."""
     system = shelf.get(COMPOSE, model, tell)
-    outcome = steer(system, wish, tell)
+    outcome = steer(system, wish, tell, cancelled)
     facts = {
         "loudness off by": f"{outcome.error_before:.1f} dB before, {outcome.error_after:.1f} dB after",
         "model": label(model),

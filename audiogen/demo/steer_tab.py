@@ -31,6 +31,7 @@ class SteerTab:
 
     def __init__(self, shelf: Shelf, steer: Steer, longest_s: float = 10.0) -> None:
         self.shelf, self.steer, self.longest_s = shelf, steer, longest_s
+        self.stopped: set[str | None] = set()  # visitors who want no more searching
         with gr.Row():
             with gr.Column():
                 self._controls()
@@ -57,7 +58,9 @@ class SteerTab:
             self.shapes = [
                 (name, gr.Button(name, size="sm", min_width=70, elem_id=f"steer-{name}")) for name in SHAPES
             ]
-        self.go = gr.Button("Steer", variant="primary", elem_id="steer-go")
+        with gr.Row():
+            self.go = gr.Button("Steer", variant="primary", elem_id="steer-go", min_width=120)
+            self.stop = gr.Button("Stop, keep what is found", elem_id="steer-stop", min_width=120)
 
     def _settings(self) -> None:
         models = self.shelf.choices(COMPOSE)
@@ -74,6 +77,10 @@ class SteerTab:
             placed = button.click(partial(shape, name), None, self.curve, **parts.QUIET)
             parts.run(placed.then, self._steer, inputs, results, self.account)
         parts.run(self.go.click, self._steer, inputs, results, self.account)
+        self.stop.click(self._stop, **parts.QUIET)
+
+    def _stop(self, request: gr.Request) -> None:
+        self.stopped.add(request.session_hash)
 
     @readable
     def _steer(
@@ -84,11 +91,17 @@ class SteerTab:
         seconds: float,
         steps: int,
         seed: float,
+        request: gr.Request,
         progress: gr.Progress = parts.PROGRESS,
     ) -> Iterator[tuple[Any, ...]]:
         wished = points(drawn(curve), seconds, QUIETEST_DB, LOUDEST_DB)
         wish = Wish(words, wished, int(steps), parts.whole(seed))
-        outcome, account = steered(self.shelf, self.steer, model, wish, parts.teller(progress))
+        visitor = request.session_hash
+        self.stopped.discard(visitor)
+        outcome, account = steered(
+            self.shelf, self.steer, model, wish, parts.teller(progress), lambda: visitor in self.stopped
+        )
+        self.stopped.discard(visitor)
         curves = [("wished", wished), *outcome.loudness]
         picture = curves_picture(curves, QUIETEST_DB - 10, LOUDEST_DB + 10, "dB")
         yield saved(outcome.after, "steered"), saved(outcome.before, "unsteered"), account.html(), picture

@@ -231,6 +231,19 @@ def test_a_curve_is_drawn_and_followed(wide):
     assert levels[-1] < -42
 
 
+def test_a_search_ends_at_stop_with_what_was_found(wide):
+    show(wide, "Steer")
+    calls = len(fake_steering.CALLS)
+    wide.fill("#steer-words textarea", "wait")
+    for _ in range(PATIENCE_MS // 500):
+        wide.click("#steer-go")  # does nothing while the run before has not been shown
+        wide.wait_for_timeout(500)
+        if len(fake_steering.CALLS) > calls:
+            break
+    wide.click("#steer-stop")
+    wide.locator(".ag-account").get_by_text("cancelled").wait_for()
+
+
 def test_a_phone_scrolls_in_one_direction(browser, address):
     page = opened(browser, address, 390, 844, has_touch=True, is_mobile=True)
     for tab in ("Speak", "Enhance", "Convert", "Compose", "Steer"):

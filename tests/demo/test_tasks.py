@@ -236,6 +236,9 @@ def test_steering_is_told_the_wish_and_its_errors_are_shown(shelf):
     thirds = outcome.after.wav.split(outcome.after.wav.shape[-1] // 3, dim=-1)
     levels = [float(20 * third.square().mean().sqrt().log10()) for third in thirds[:3]]
     assert levels == sorted(levels)
+    assert dict(account.facts)["ended by"] == "steps"
+    _, account = steer.steered(shelf, fake_steering.steer, "band", wish, cancelled=lambda: True)
+    assert dict(account.facts)["ended by"] == "cancelled"
     with pytest.raises(ValueError, match="no words"):
         steer.Wish("", wish.intensity)
 
