@@ -291,7 +291,7 @@ def distilled(trained, monkeypatch, **more):
 def test_a_jump_by_the_true_velocity_lands_where_the_teacher_does(trained, monkeypatch):
     """And then nothing is left to learn; kept frames stay on the way, and have no say."""
     model, batch = distilled(trained, monkeypatch, steps=8)
-    (teacher,) = model.teacher
+    teacher = model.teacher
     data, frames = batch["latents"], batch["frames"]
     kept = torch.arange(data.shape[-1]).expand(4, -1) < FRAMES
     denoise = teacher.guided(batch["tokens"], batch["captions"], 2.0, kept, (batch["token_mask"], frames))
@@ -316,7 +316,7 @@ def test_a_jump_by_the_true_velocity_lands_where_the_teacher_does(trained, monke
 
 def test_a_student_begins_as_its_teacher_and_is_told_how_far_it_jumps(trained, monkeypatch):
     model, batch = distilled(trained, monkeypatch)
-    (teacher,) = model.teacher
+    teacher = model.teacher
     given = model.given(batch, (torch.zeros(4, dtype=torch.bool),) * 2)
     x, angles = torch.randn_like(batch["latents"]), torch.full(batch["frames"].shape, 0.8)
     for module in (model, teacher):

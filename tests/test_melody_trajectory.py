@@ -41,7 +41,7 @@ def distilled(teacher, **options):
 
 def test_a_student_begins_as_the_diffusion_whatever_the_weight_and_the_jump(teacher):
     model, batch = distilled(teacher)
-    (guide,) = model.teacher
+    guide = model.teacher
     x, t = torch.randn_like(batch["latents"]), torch.full((4,), 0.6)
     told = (batch["tokens"], batch["captions"])
     masks = {"masks": (batch["token_mask"], batch["frames"])}
@@ -72,7 +72,7 @@ def test_weights_go_to_their_items(teacher):
 def test_guidance_costs_a_student_nothing(teacher):
     model, _ = distilled(teacher)
     assert model.nfe(3, 2.5) == model.nfe(3, 1.0) == 3
-    assert model.teacher[0].nfe(3, 2.5) == 6
+    assert model.teacher.nfe(3, 2.5) == 6
 
 
 def test_the_ways_fall_on_the_grid_and_end_at_or_above_the_jump(teacher):
@@ -97,7 +97,7 @@ def test_an_ideal_student_has_no_consistency_loss(teacher, method, monkeypatch):
     def knows(*told, **more):
         return lambda x, t: data
 
-    for part in (model, model.target, model.teacher[0]):
+    for part in (model, model.target, model.teacher):
         monkeypatch.setattr(part, "guided", knows)
     losses = model.losses(batch)
     assert set(losses) == ({"consistency", "denoising"} if method == "ctm" else {"consistency"})
@@ -110,7 +110,7 @@ def test_an_ideal_student_has_no_consistency_loss(teacher, method, monkeypatch):
 @pytest.mark.parametrize("method", ["ctm", "cm"])
 def test_training_moves_the_student_and_its_average_but_not_the_teacher(teacher, method):
     model, batch = distilled(teacher, method=method, levels=4, decay=0.5)
-    guide = {k: v.clone() for k, v in model.teacher[0].state_dict().items()}
+    guide = {k: v.clone() for k, v in model.teacher.state_dict().items()}
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     before = model.target.net.exit.weight.clone()
     for _ in range(3):
@@ -120,7 +120,7 @@ def test_training_moves_the_student_and_its_average_but_not_the_teacher(teacher,
         model.on_train_batch_start(batch, 0)
     assert not torch.equal(model.target.net.exit.weight, before)
     assert not torch.equal(model.target.net.exit.weight, model.net.exit.weight)
-    for key, tensor in model.teacher[0].state_dict().items():
+    for key, tensor in model.teacher.state_dict().items():
         assert torch.equal(tensor, guide[key])
 
 
@@ -150,7 +150,7 @@ def test_kept_frames_have_no_say(teacher):
     kept[:, :FRAMES] = True
     model.draw_times = lambda items, chunks: (None, kept[:, ::FRAMES])
     wrong = torch.where(kept[:, None], 7.0, data)
-    for part, answer in ((model, wrong), (model.target, data), (model.teacher[0], data)):
+    for part, answer in ((model, wrong), (model.target, data), (model.teacher, data)):
         part.guided = lambda *told, answer=answer, **more: lambda x, t: answer
     assert all(float(loss) < 1e-6 for loss in model.losses(batch).values())
 

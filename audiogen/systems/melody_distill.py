@@ -14,17 +14,17 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audiogen.nn.dual_path import Context
 from audiogen.sampling.distillation import ddim_step
 from audiogen.sampling.grids import falling_angles
 from audiogen.sampling.loop import Denoiser
-from audiogen.systems.melody import PATH, RIGHT_ANGLE, MeLoDy
-from audiogen.training.checkpoint import read_checkpoint, release_of
+from audiogen.systems.melody import PATH, RIGHT_ANGLE
+from audiogen.systems.melody_student import MeLoDyStudent
 
 
-class MeLoDyDistill(MeLoDy):
+class MeLoDyDistill(MeLoDyStudent):
     """A student of 1 to 4 steps or so.
 
     teacher: checkpoint of a `MeLoDy` run. student_steps: the numbers of steps that it learns, one at random a
@@ -46,41 +46,16 @@ class MeLoDyDistill(MeLoDy):
         total_steps: int = 3000,
         weight_decay: float = 0.0,
     ) -> None:
-        key, hparams, state = read_checkpoint(teacher)
-        if key != "melody" or hparams["jumps"]:
-            raise ValueError(f"{teacher} is no MeLoDy that was trained as a diffusion")
         if not student_steps or any(n < 1 or steps % n for n in student_steps):
             raise ValueError(f"student_steps {tuple(student_steps)} must divide the teacher's {steps}")
-        self.released_hparams = {
-            **hparams,
-            "jumps": True,
-            "guidance": 1.0,
-            "default_steps": default_steps,
-            "patterns": (0.0, 0.5, 0.5),
-        }
-        super().__init__(**self.released_hparams)
         schedule = {"lr": lr, "lr_final": lr_final, "warmup_steps": warmup_steps, "total_steps": total_steps}
-        self.hparams.update({**self.released_hparams, **schedule, "weight_decay": weight_decay})
-        self.load_state_dict(state, strict=False)  # the teacher knows nothing of jumps
-        guide = MeLoDy(**hparams).requires_grad_(False).eval()
-        guide.hparams.update(hparams)  # under LightningCLI it would have those of the run
-        guide.load_state_dict(state)
-        # in a tuple it is no part of this module: it is neither trained nor saved, its checkpoint has it
-        self.teacher: tuple[nn.Module, ...] = (guide,)
+        changes = {"guidance": 1.0, "default_steps": default_steps}
+        super().__init__(teacher, changes, {**schedule, "weight_decay": weight_decay})
         self.weight, self.steps, self.student_steps = weight, steps, tuple(student_steps)
-
-    def release(self) -> dict[str, Any]:
-        """A student is released as the `MeLoDy` it is."""
-        return release_of(self.key, {**self.released_hparams, "words": list(self.words)})
-
-    def on_fit_start(self) -> None:
-        """Bring the teacher to where the student is."""
-        self.teacher[0].to(self.device)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The student's velocity against that of the teacher's way, over every long step of a trajectory."""
-        (teacher,) = self.teacher
-        assert isinstance(teacher, MeLoDy), "the teacher is made above"
+        teacher = self.teacher
         data, frames = batch["latents"], batch["frames"]
         _, kept = self.draw_times(len(data), data.shape[-1] // self.chunk_frames)
         kept = kept.repeat_interleave(self.chunk_frames, dim=1)
@@ -128,8 +103,7 @@ class MeLoDyDistill(MeLoDy):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """How far jumps end from where the teacher ends, as a share of its variance, in whole windows."""
-        (teacher,) = self.teacher
-        assert isinstance(teacher, MeLoDy), "the teacher is made above"
+        teacher = self.teacher
         tokens, captions, seeds = batch["tokens"], batch["captions"], range(len(batch["tokens"]))
         if not bool(batch["frames"].all()):
             return

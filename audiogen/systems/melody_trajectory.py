@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audiogen.sampling.distillation import (
     balance,
@@ -26,13 +26,13 @@ from audiogen.sampling.distillation import (
 from audiogen.sampling.grids import falling_angles
 from audiogen.sampling.loop import Denoiser
 from audiogen.systems.melody import PATH, MeLoDy
-from audiogen.training.checkpoint import read_checkpoint, release_of
+from audiogen.systems.melody_student import MeLoDyStudent
 
 SCALE = 0.03  # of the pseudo-Huber distance, in units of the latents
 HEAVIEST = 10.0  # weight of the denoising loss beside the consistency loss
 
 
-class MeLoDyTrajectory(MeLoDy):
+class MeLoDyTrajectory(MeLoDyStudent):
     """A student of one to four steps or so that is told its guidance weight.
 
     teacher: checkpoint of a `MeLoDy` run. method: "ctm", jumps to any time, or "cm", to the data. levels:
@@ -59,34 +59,18 @@ class MeLoDyTrajectory(MeLoDy):
         total_steps: int = 3000,
         weight_decay: float = 0.0,
     ) -> None:
-        key, hparams, state = read_checkpoint(teacher)
-        if key != "melody" or hparams["jumps"]:
-            raise ValueError(f"{teacher} is no MeLoDy that was trained as a diffusion")
         if method not in ("ctm", "cm"):
             raise ValueError(f"unknown method {method!r}; use ctm or cm")
         if not 1 <= most_steps <= levels:
             raise ValueError(f"most_steps {most_steps} must lie between 1 and the {levels} levels")
         if not 0 <= weights[0] <= weights[1]:
             raise ValueError(f"weights {tuple(weights)} must be a range from 0 or more")
-        self.released_hparams = {
-            **hparams,
-            "jumps": True,
-            "to_data": method == "cm",
-            "told_guidance": True,
-            "guidance": guidance,
-            "default_steps": default_steps,
-            "patterns": (0.0, 0.5, 0.5),
-        }
-        super().__init__(**self.released_hparams)
         schedule = {"lr": lr, "lr_final": lr_final, "warmup_steps": warmup_steps, "total_steps": total_steps}
-        self.hparams.update({**self.released_hparams, **schedule, "weight_decay": weight_decay})
-        self.load_state_dict(state, strict=False)  # the teacher knows nothing of jumps and weights
+        changes = {"to_data": method == "cm", "told_guidance": True, "guidance": guidance}
+        super().__init__(
+            teacher, {**changes, "default_steps": default_steps}, {**schedule, "weight_decay": weight_decay}
+        )
         self.captions.requires_grad_(False)
-        guide = MeLoDy(**hparams).requires_grad_(False).eval()
-        guide.hparams.update(hparams)  # under LightningCLI it would have those of the run
-        guide.load_state_dict(state)
-        # in a tuple it is no part of this module: it is neither trained nor saved, its checkpoint has it
-        self.teacher: tuple[nn.Module, ...] = (guide,)
         self.target = MeLoDy(**self.released_hparams)
         self.target.hparams.update(self.released_hparams)
         self.target.net = copy.deepcopy(self.net).requires_grad_(False)
@@ -94,13 +78,9 @@ class MeLoDyTrajectory(MeLoDy):
         self.method, self.levels, self.most_steps = method, levels, most_steps
         self.weights, self.decay, self.student_steps = tuple(weights), decay, tuple(student_steps)
 
-    def release(self) -> dict[str, Any]:
+    def release(self, left_out: tuple[str, ...] = ()) -> dict[str, Any]:
         """A student is released as the `MeLoDy` it is, without what it was compared with."""
-        return release_of(self.key, {**self.released_hparams, "words": list(self.words)}, ("target.",))
-
-    def on_fit_start(self) -> None:
-        """Bring the teacher to where the student is."""
-        self.teacher[0].to(self.device)
+        return super().release(("target.", *left_out))
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Move the target towards the student."""
@@ -119,8 +99,7 @@ class MeLoDyTrajectory(MeLoDy):
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The terms of the loss, 0-dim each, at random times, weights and patterns of what is kept."""
-        (teacher,) = self.teacher
-        assert isinstance(teacher, MeLoDy), "the teacher is made above"
+        teacher = self.teacher
         self.captions.eval()  # it is not trained, and must not drop anything out
         data, frames = batch["latents"], batch["frames"]
         items, like = len(data), {"device": data.device}
@@ -161,8 +140,7 @@ class MeLoDyTrajectory(MeLoDy):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """How far jumps end from where the teacher ends, as a share of its variance, in whole windows."""
-        (teacher,) = self.teacher
-        assert isinstance(teacher, MeLoDy), "the teacher is made above"
+        teacher = self.teacher
         tokens, captions, seeds = batch["tokens"], batch["captions"], range(len(batch["tokens"]))
         if not bool(batch["frames"].all()):
             return
