@@ -147,6 +147,7 @@ def test_what_was_heard_until_stop_can_be_kept(wide):
     """The work ends with the sound: the file is shorter than the text."""
     wide.fill("#speak-text textarea", "This sentence is one of many. " * 66)
     wide.get_by_label("Seed").first.fill("12")
+    wide.locator("#speak-player .ag-stop").wait_for(state="hidden")  # what was said before is over
     wide.click("#speak-go")
     wide.click("#speak-player .ag-stop")
     wide.wait_for_selector("#speak-player .ag-download[download*='seed12']")
