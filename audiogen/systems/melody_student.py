@@ -24,8 +24,8 @@ class MeLoDyStudent(MeLoDy):
             raise ValueError(f"{teacher} is no MeLoDy that was trained as a diffusion")
         self.released_hparams = {**hparams, "jumps": True, "patterns": (0.0, 0.5, 0.5), **changes}
         super().__init__(**self.released_hparams)
-        for name in ("changes", "training"):  # Lightning notes all arguments, these say nothing new
-            self.hparams.pop(name)
+        for name in ("changes", "training"):  # Lightning may note all arguments; these say nothing new
+            self.hparams.pop(name, None)
         self.hparams.update({**self.released_hparams, **training})
         self.load_state_dict(state, strict=False)  # the teacher knows nothing of what a student is told
         guide = MeLoDy(**hparams).requires_grad_(False).eval()
