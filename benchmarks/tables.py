@@ -29,6 +29,7 @@ FILES = (
     "docs/comospeech.md",
     "docs/prodiff.md",
     "docs/enhancing.md",
+    "docs/storm.md",
     "docs/streaming.md",
     *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *VOCODERS)),
 )
