@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import gc
 import io
+from itertools import pairwise
 
 import fake_system
 import httpx
@@ -65,13 +66,15 @@ def memory():
 
 @pytest.fixture(scope="module")
 def load():
-    """Two waves -> the answers of the first, and by how many bytes memory grew during the second."""
+    """Three waves -> the answers of the first, and by how many bytes memory grew in each of the others."""
     with pytest.MonkeyPatch.context() as patch, serving({"slow": Distinct()}, queue=REQUESTS) as server:
         patch.setattr(fake_system, "SAMPLES_PER_FRAME", 512)  # some ten chunks a stream
         answers = asyncio.run(wave(server.url))
-        before = memory()
-        asyncio.run(wave(server.url))
-        return answers, memory() - before
+        levels = [memory()]
+        for _ in range(2):
+            asyncio.run(wave(server.url))
+            levels.append(memory())
+        return answers, [after - before for before, after in pairwise(levels)]
 
 
 def test_nobody_hears_what_another_asked_for(load):
@@ -88,12 +91,13 @@ def test_nobody_hears_what_another_asked_for(load):
 
 
 def test_memory_stays(load):
-    """A wave may leave behind no more than a quarter of its bytes, which is some 9 MB.
+    """One of two waves leaves behind no more than half of its bytes, which is some 18 MB.
 
-    Whatever kept one thing of each request, were it only the bytes that were sent, would grow by four times
-    that, and kept samples by eight. The wave before takes what caches need.
+    Whatever kept one thing of each request, were it only the bytes that were sent, would grow by twice that
+    in every wave, and kept samples by four times. The wave before takes what caches need; the allocator may
+    keep a few MB in one wave, not in each.
     """
     answers, grown = load
     sent = sum(map(len, answers))
     assert sent > 30e6
-    assert grown < sent / 4
+    assert min(grown) < sent / 2
