@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 import torch
+from speed_vocoder import measure
 
 from audiogen import hub
 from audiogen.enhancement import EnhanceOptions
@@ -63,26 +63,12 @@ def contenders(model: str, seconds: float, peer: bool) -> dict[str, tuple[int, C
     return entries
 
 
-def measure(
+def in_turns(
     entries: dict[str, tuple[int, Callable[[], object]]], seconds: float, runs: int
 ) -> list[dict[str, Any]]:
-    """Turns of all -> name, evaluations and RTF of each; the first turn warms up."""
-    times: dict[str, list[float]] = {name: [] for name in entries}
-    for _ in range(runs + 1):
-        for name, (_, work) in entries.items():
-            start = time.perf_counter()
-            work()
-            times[name].append((time.perf_counter() - start) / seconds)
-    return [
-        {
-            "name": name,
-            "evaluations": entries[name][0],
-            "rtf": statistics.median(rtf[1:]),
-            "rtf_least": min(rtf[1:]),
-            "rtf_most": max(rtf[1:]),
-        }
-        for name, rtf in times.items()
-    ]
+    """Turns of all -> name, evaluations and RTF of each."""
+    rows, _ = measure({name: (work, seconds) for name, (_, work) in entries.items()}, runs)
+    return [{"name": name, "evaluations": entries[name][0], **row} for name, row in rows.items()]
 
 
 def write_noise(path: Path, minutes: float) -> None:
@@ -164,7 +150,7 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     with torch.inference_mode():
-        rows = measure(contenders(args.model, args.seconds, not args.no_peer), args.seconds, args.runs)
+        rows = in_turns(contenders(args.model, args.seconds, not args.no_peer), args.seconds, args.runs)
     for row in rows:
         print(
             f"{row['name']:24} {row['evaluations']:2} evaluations, RTF {row['rtf']:.3f} "
