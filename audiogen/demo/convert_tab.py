@@ -11,27 +11,15 @@ from audiogen.conversion import ConvertOptions
 from audiogen.demo import parts
 from audiogen.demo.convert import convert, examples
 from audiogen.demo.errors import readable
-from audiogen.demo.files import saved
-from audiogen.demo.models import CONVERT, SPEAK, Shelf
-from audiogen.demo.pictures import picture
+from audiogen.demo.models import CONVERT, SPEAK
+from audiogen.demo.recording_tab import RecordingTab
 
 
-class ConvertTab:
+class ConvertTab(RecordingTab):
     """Controls, results and what happens between them."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        with gr.Row():
-            with gr.Column():
-                self._controls()
-            with gr.Column():
-                self.after = parts.result("Converted", "convert-after")
-                self.account = parts.account("Load two recordings and press Convert, or press the example.")
-        with gr.Row():
-            self.picture_before = parts.picture("convert-picture-before", "Before")
-            self.picture_after = parts.picture("convert-picture-after", "After")
-        self._settings()
-        self._connect()
+    done, name = "Converted", "convert"
+    lead = "Load two recordings and press Convert, or press the example."
 
     def _controls(self) -> None:
         self.said = parts.recording("What is said", "convert-said")
@@ -54,10 +42,9 @@ class ConvertTab:
 
     def _connect(self) -> None:
         inputs = [self.said, self.voice, self.model, self.steps, self.seed, self.keep]
-        results = [self.after, self.account, self.picture_before, self.picture_after]
-        parts.run(self.go.click, self._convert, inputs, results, self.account)
+        parts.run(self.go.click, self._convert, inputs, self._results, self.account)
         made = parts.run(self.example.click, self._examples, [], [self.said, self.voice], self.account)
-        parts.run(made.success, self._convert, inputs, results, self.account)
+        parts.run(made.success, self._convert, inputs, self._results, self.account)
 
     @readable
     def _examples(self, progress: gr.Progress = parts.PROGRESS) -> Iterator[tuple[str, ...]]:
@@ -74,7 +61,7 @@ class ConvertTab:
         keep: bool,
         progress: gr.Progress = parts.PROGRESS,
     ) -> Iterator[tuple[Any, ...]]:
-        before, after, account = convert(
+        made = convert(
             self.shelf,
             parts.given(said, "recording to convert"),
             parts.given(voice, "recording of the voice"),
@@ -83,5 +70,4 @@ class ConvertTab:
             parts.whole(seed),
             parts.teller(progress),
         )
-        drawn = (picture(audio.wav, audio.sample_rate) for audio in (before, after))
-        yield saved(after, "converted"), account.html(), *drawn
+        yield self._shown(*made)

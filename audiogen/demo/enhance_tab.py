@@ -7,32 +7,19 @@ from typing import Any
 
 import gradio as gr
 
-from audiogen.audio import Audio
 from audiogen.demo import parts
 from audiogen.demo.enhance import LEVELS_DB, enhance, example, qualities
 from audiogen.demo.errors import readable
-from audiogen.demo.files import saved
-from audiogen.demo.models import ENHANCE, SPEAK, Shelf
-from audiogen.demo.pictures import picture
+from audiogen.demo.models import ENHANCE, SPEAK
+from audiogen.demo.recording_tab import RecordingTab
 from audiogen.enhancement import EnhanceOptions
 
 
-class EnhanceTab:
+class EnhanceTab(RecordingTab):
     """Controls, results and what happens between them."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        with gr.Row():
-            with gr.Column():
-                self._controls()
-            with gr.Column():
-                self.after = parts.result("Enhanced", "enhance-after")
-                self.account = parts.account("Load a recording and press Enhance, or press an example.")
-        with gr.Row():
-            self.picture_before = parts.picture("enhance-picture-before", "Before")
-            self.picture_after = parts.picture("enhance-picture-after", "After")
-        self._settings()
-        self._connect()
+    done, name = "Enhanced", "enhance"
+    lead = "Load a recording and press Enhance, or press an example."
 
     def _controls(self) -> None:
         self.before = parts.recording("Noisy recording", "enhance-before")
@@ -63,11 +50,10 @@ class EnhanceTab:
 
     def _connect(self) -> None:
         options = [self.model, self.quality, self.seed]
-        results = [self.after, self.account, self.picture_before, self.picture_after]
-        parts.run(self.go.click, self._enhance, [self.before, *options], results, self.account)
+        parts.run(self.go.click, self._enhance, [self.before, *options], self._results, self.account)
         for button, level in self.examples:
             made = parts.run(button.click, self._example(level), [], [self.before], self.account)
-            parts.run(made.success, self._enhance, [self.before, *options], results, self.account)
+            parts.run(made.success, self._enhance, [self.before, *options], self._results, self.account)
         self.model.change(self._model_changed, self.model, [self.quality, self.seed], **parts.QUIET)
 
     def _model_changed(self, model: str) -> tuple[Any, Any]:
@@ -91,7 +77,7 @@ class EnhanceTab:
         progress: gr.Progress = parts.PROGRESS,
     ) -> Iterator[tuple[Any, ...]]:
         options = EnhanceOptions(quality)
-        before, after, account = enhance(
+        made = enhance(
             self.shelf,
             parts.given(path, "recording to enhance"),
             model,
@@ -99,8 +85,4 @@ class EnhanceTab:
             parts.whole(seed),
             parts.teller(progress),
         )
-        yield saved(after, "enhanced"), account.html(), *(_drawn(audio) for audio in (before, after))
-
-
-def _drawn(audio: Audio) -> Any:
-    return picture(audio.wav, audio.sample_rate)
+        yield self._shown(*made)
