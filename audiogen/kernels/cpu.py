@@ -68,8 +68,8 @@ def _array(x: Tensor) -> Array:
 
 
 def _parts(x: Tensor) -> Array:
-    """Complex (B, n, F) -> real and imaginary parts side by side (B n, 2 F)."""
-    return _array(x).view(np.float32).reshape(-1, 2 * x.shape[-1])
+    """Complex (B, n, F) -> real and imaginary parts side by side (B, n, 2 F)."""
+    return _array(x).view(np.float32)
 
 
 def _rows(x: Array) -> Array:
@@ -100,7 +100,7 @@ def voice(
     pulses (B, N, F), noise (N, F): complex. Logarithms of magnitude and noise are at most log_max, loudest.
     """
     magnitude, out = np.empty(pulses.shape, np.float32), np.empty(pulses.shape, np.complex64)
-    inputs = (_rows(_array(head)), _parts(pulses), _parts(noise.expand_as(pulses)))
+    inputs = map(_rows, (_array(head), _parts(pulses), _parts(noise.expand_as(pulses))))
     limits = (np.float32(log_max), np.float32(loudest))
     _loops().voice(*inputs, *limits, _rows(magnitude), _rows(out.view(np.float32)))
     return torch.from_numpy(magnitude), torch.from_numpy(out)
@@ -121,12 +121,58 @@ def overlap(
     return torch.from_numpy(done), torch.from_numpy(after)
 
 
-def project(before: Tensor, consistent: Tensor, magnitude: Tensor, momentum: float) -> Tensor:
-    """Complex spectra (B, N, F) extrapolated beyond `before` and `consistent`, with magnitudes (B, N, F)."""
-    out = np.empty(consistent.shape, np.complex64)
-    spectra, wanted = (_parts(value) for value in (before, consistent)), _rows(_array(magnitude))
-    _loops().project(*spectra, wanted, np.float32(1 + momentum), _rows(out.view(np.float32)))
-    return torch.from_numpy(out)
+def resynthesise(
+    rest: Tensor,
+    frames: Tensor,
+    window: Tensor,
+    sums: Tensor,
+    start: int,
+    end: int | None,
+    stretch: tuple[int, int],
+    audio: Tensor,
+    padding: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `overlap` makes of frames (B, n, W), from stretch[0] to stretch[1], behind audio (B, T), cut anew.
+
+    padding: zeros that follow. rest, window, sums, start, end: as in `overlap`. Returns windowed frames
+    (B, m, W) a hop apart, what is left to overlap, and what is left of the samples from hop m on.
+    """
+    (batch, _, size), hop, (skip, samples) = frames.shape, sums.shape[1], stretch
+    seen = audio.shape[1] + samples - skip + padding
+    count = max(0, (seen - size) // hop + 1)
+    out, after = np.empty((batch, count, size), np.float32), np.empty(rest.shape, np.float32)
+    left = np.empty((batch, seen - count * hop), np.float32)
+    inputs, last = (_array(value) for value in (rest, frames, window, sums)), 1 << 62 if end is None else end
+    _loops().resynthesise(*inputs, start, last, skip, samples, _array(audio), padding, out, after, left)
+    return torch.from_numpy(out), torch.from_numpy(after), torch.from_numpy(left)
+
+
+class Projected(NamedTuple):
+    """Spectra and their magnitudes (B, m, F), and the spectra before and magnitudes of frames that wait."""
+
+    spectrum: Tensor
+    magnitude: Tensor
+    before: Tensor
+    wanted: Tensor
+
+
+def project(
+    before: tuple[Tensor, Tensor], consistent: Tensor, magnitude: tuple[Tensor, Tensor], momentum: float
+) -> Projected:
+    """Complex spectra (B, m, F) extrapolated beyond those before and `consistent`, with the magnitudes.
+
+    before and magnitude (B, ., F): of the frames that waited and of those that follow them, more than m.
+    """
+    (batch, count, bins), waiting = (
+        consistent.shape,
+        before[0].shape[1] + before[1].shape[1] - consistent.shape[1],
+    )
+    out, after = np.empty((batch, count, bins), np.complex64), np.empty((batch, waiting, bins), np.complex64)
+    done, wanted = np.empty((batch, count, bins), np.float32), np.empty((batch, waiting, bins), np.float32)
+    spectra, sizes = (_parts(x) for x in (*before, consistent)), (_array(x) for x in magnitude)
+    results = (out.view(np.float32), done, after.view(np.float32), wanted)
+    _loops().project(*spectra, *sizes, np.float32(1 + momentum), *results)
+    return Projected(*map(torch.from_numpy, (out, done, after, wanted)))
 
 
 def depthwise_norm(seen: Tensor, taps: Tensor, bias: Tensor, dilation: int, norm: nn.LayerNorm) -> Tensor:

@@ -134,16 +134,50 @@ def overlap(rest, frames, window, sums, start, end, done, after):
 
 
 @compiled
-def project(before, consistent, magnitude, ahead, out):
-    """Spectra (n, 2 F) beyond `before` and `consistent`, given the magnitudes (n, F) -> out (n, 2 F)."""
-    for n in range(magnitude.shape[0]):
-        for i in range(magnitude.shape[1]):
-            real, imag = before[n, 2 * i], before[n, 2 * i + 1]
-            real += ahead * (consistent[n, 2 * i] - real)
-            imag += ahead * (consistent[n, 2 * i + 1] - imag)
-            scale = magnitude[n, i] / math.sqrt(real * real + imag * imag + f32(1e-10))
-            out[n, 2 * i] = scale * real
-            out[n, 2 * i + 1] = scale * imag
+def resynthesise(rest, frames, window, sums, start, end, skip, samples, audio, padding, out, after, left):
+    """`overlap` of frames (B, n, W), and its samples skip to `samples` behind `audio` (B, T), cut again.
+
+    padding: zeros that follow. out (B, m, W): windowed frames of what is there, a hop apart; left (B, L):
+    from hop m on. rest, after: as in `overlap`.
+    """
+    size, hop, kept = window.shape[0], sums.shape[1], audio.shape[1]
+    done = np.empty((frames.shape[0], -(-samples // hop), hop), f32)
+    overlap(rest, frames, window, sums, start, end, done, after)
+    seen = np.empty(kept + samples - skip + padding, f32)
+    for b in range(frames.shape[0]):
+        seen[:kept] = audio[b]
+        seen[kept : kept + samples - skip] = done[b].reshape(-1)[skip:samples]
+        seen[kept + samples - skip :] = f32(0)
+        for n in range(out.shape[1]):
+            for i in range(size):
+                out[b, n, i] = seen[n * hop + i] * window[i]
+        left[b] = seen[out.shape[1] * hop :]
+
+
+@compiled
+def project(waiting, arrived, consistent, wanted, magnitude, ahead, out, done, waiting_after, wanted_after):
+    """Spectra (B, ., 2 F) beyond those before and `consistent`, with the wanted magnitudes: out (B, m, 2 F).
+
+    waiting, arrived (B, ., 2 F): spectra before, in a row. wanted, magnitude (B, ., F): magnitudes in a row,
+    the first m of which are `done`; what is left of both rows is waiting_after, wanted_after.
+    """
+    count, bins = done.shape[1:]
+    kept = waiting.shape[1]
+    for b in range(done.shape[0]):
+        for n in range(kept + arrived.shape[1]):
+            before = waiting[b, n] if n < kept else arrived[b, n - kept]
+            size = wanted[b, n] if n < kept else magnitude[b, n - kept]
+            if n >= count:
+                waiting_after[b, n - count], wanted_after[b, n - count] = before, size
+                continue
+            for i in range(bins):
+                real, imag = before[2 * i], before[2 * i + 1]
+                real += ahead * (consistent[b, n, 2 * i] - real)
+                imag += ahead * (consistent[b, n, 2 * i + 1] - imag)
+                scale = size[i] / math.sqrt(real * real + imag * imag + f32(1e-10))
+                out[b, n, 2 * i] = scale * real
+                out[b, n, 2 * i + 1] = scale * imag
+                done[b, n, i] = size[i]
 
 
 @compiled

@@ -64,7 +64,7 @@ class InverseStft(nn.Module):
         """The next frames (B, n, W // 2 + 1) -> state, the samples (B, T) that are complete."""
         batch, count, _ = spectrum.shape
         rest, end = state.audio, state.position + count
-        done = count * self.hop_length + (self.tail if last else 0)
+        skip, done = self.stretch(state, count, last)
         hops = -(-done // self.hop_length)
         total = end if last else None
         # the transform refuses to do nothing
@@ -76,8 +76,12 @@ class InverseStft(nn.Module):
             out = audio[:, : hops * self.hop_length].view(batch, hops, self.hop_length)
             out = out / self._weight(state.position, hops, total).clamp(min=1e-11)
             rest = audio[:, count * self.hop_length :]
-        skip = max(0, self.skip - state.position * self.hop_length)
         return IstftState(rest, end), out.flatten(1)[:, skip:done]
+
+    def stretch(self, state: IstftState, count: int, last: bool) -> tuple[int, int]:
+        """Which of the sums from the state on are samples that `count` more frames complete: start, end."""
+        done = count * self.hop_length + (self.tail if last else 0)
+        return min(done, max(0, self.skip - state.position * self.hop_length)), done
 
     def _weight(self, start: int, hops: int, frames: int | None) -> Tensor:
         """Summed squared windows (hops, hop_length) from hop `start` on; frames: their number in all."""

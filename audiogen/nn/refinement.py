@@ -56,6 +56,8 @@ class PhaseRefinement(nn.Module):
         spectrum: complex (B, n, W // 2 + 1). magnitude: those it should have. before: the consistent spectrum
         of the last iteration; the new one is returned for the next.
         """
+        if spectrum.shape[1] and cpu.takes_loops(spectrum):
+            return self._looped(state, spectrum, magnitude, before, last)
         istft, audio = self.istft.stream(state.istft, spectrum, last)
         audio = torch.cat((state.audio, F.pad(audio, (0, self.istft.skip)) if last else audio), dim=-1)
         magnitude = torch.cat((state.magnitude, magnitude), dim=1)
@@ -68,12 +70,32 @@ class PhaseRefinement(nn.Module):
         if count == 0:
             return rest, before, magnitude, before
         consistent = torch.fft.rfft(audio.unfold(1, self.n_fft, self.hop_length) * self.istft.window)
-        if cpu.takes_loops(consistent):
-            return rest, cpu.project(before, consistent, magnitude, self.momentum), magnitude, consistent
         ahead = torch.view_as_real(before).lerp(torch.view_as_real(consistent), 1 + self.momentum)
         # the gradient of a phase grows without bound as its bin vanishes
         scale = magnitude * torch.rsqrt(power(ahead) + 1e-10)
         return rest, torch.view_as_complex(ahead) * scale, magnitude, consistent
+
+    def _looped(
+        self, state: RefinementState, spectrum: Tensor, magnitude: Tensor, before: Tensor, last: bool
+    ) -> tuple[RefinementState, Tensor, Tensor, Tensor]:
+        """`stream` of some frames by compiled loops."""
+        layer, start, count = self.istft, state.istft.position, spectrum.shape[1]
+        frames, rest, audio = cpu.resynthesise(
+            state.istft.audio,
+            torch.fft.irfft(spectrum, self.n_fft),
+            layer.window,
+            layer.sums,
+            start,
+            start + count if last else None,
+            layer.stretch(state.istft, count, last),
+            state.audio,
+            layer.skip if last else 0,
+        )
+        # the transform refuses to do nothing
+        consistent = torch.fft.rfft(frames) if frames.shape[1] else before[:, :0]
+        found = cpu.project((state.before, before), consistent, (state.magnitude, magnitude), self.momentum)
+        state = RefinementState(IstftState(rest, start + count), audio, found.wanted, found.before)
+        return state, found.spectrum, found.magnitude, consistent
 
 
 def power(parts: Tensor) -> Tensor:

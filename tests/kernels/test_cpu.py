@@ -89,6 +89,27 @@ def test_a_projection_is_momentum_and_the_wanted_magnitudes():
     assert torch.allclose(refined, torch.polar(magnitude, ahead.angle()), atol=1e-4)
 
 
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("last", [False, True])
+@given(cuts=CUTS)
+@settings(max_examples=10, deadline=None)
+def test_a_refinement_is_torch_s_in_any_chunks(center, last, cuts):
+    layer = PhaseRefinement(torch.hann_window(64), 16, center=center)
+    inputs = (*torch.randn(2, 2, 15, 33, dtype=torch.complex64), torch.rand(2, 15, 33))
+    state, outputs = layer.init_state(2), []
+    pieces = list(zip(*(chunks(x, cuts, 1) for x in inputs), strict=True))
+    for k, (spectrum, before, magnitude) in enumerate(pieces):
+        state, *found = layer.stream(state, spectrum, magnitude, before, last and k + 1 == len(pieces))
+        outputs.append(found)
+    with cpu.fused(False):
+        spectrum, before, magnitude = inputs
+        after, *expected = layer.stream(layer.init_state(2), spectrum, magnitude, before, last)
+    for ours, theirs in zip(zip(*outputs, strict=True), expected, strict=True):
+        assert torch.allclose(torch.cat(ours, dim=1), theirs, atol=1e-4)
+    for ours, theirs in zip((state.istft.audio, *state[1:]), (after.istft.audio, *after[1:]), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @given(cuts=CUTS)
 @settings(max_examples=10, deadline=None)
