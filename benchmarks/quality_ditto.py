@@ -29,6 +29,7 @@ from torch import Tensor
 from audiogen import hub
 from audiogen.controls import (
     Control,
+    Dynamics,
     Inpaint,
     Intensity,
     Loop,
@@ -71,10 +72,10 @@ class Given:
         return self.wav.shape[-1] / self.rate
 
 
-def _loudness(given: Given) -> Control:
+def _loudness(given: Given, kind: type[Intensity] = Intensity) -> Control:
     """The curve of the rendering, but for what is next to silent."""
     curve = Intensity.of(given.wav, given.rate).curve
-    return Intensity([(second, max(QUIETEST_DB, level or QUIETEST_DB)) for second, level in curve])
+    return kind([(second, max(QUIETEST_DB, level or QUIETEST_DB)) for second, level in curve])
 
 
 def _beats(given: Given) -> Control:
@@ -84,6 +85,7 @@ def _beats(given: Given) -> Control:
 
 TARGETS: dict[str, Callable[[Given], Control]] = {
     "intensity": _loudness,
+    "dynamics": lambda given: _loudness(given, Dynamics),
     "melody": lambda given: Melody.of(given.wav, given.rate),
     "structure": lambda given: Structure(given.rng.choice(FORMS)),
     "inpaint": lambda given: Inpaint(

@@ -96,18 +96,31 @@ def test_a_curve_and_a_tune_are_followed_and_told_of(system, capsys):
 
 def test_every_wish_reaches_its_control():
     write_tone("tone.wav")
-    words = ("piano", "--structure", "AB", "--tempo", 200, "--tilt=-4", "--text", "flute", "--loop")
+    words = (
+        "piano",
+        "--dynamics",
+        "curve.csv",
+        "--structure",
+        "AB",
+        "--tempo",
+        200,
+        "--tilt=-4",
+        "--text",
+        "flute",
+        "--loop",
+    )
     words += (
         "--overlap",
         "0.05s",
         "--match",
         "tone.wav",
         "--match-what",
-        "timbre,intensity,melody,structure",
+        "timbre,intensity,dynamics,melody,structure",
     )
     Path("beats.csv").write_text("0.05\n0.15\n")
     assert edit(*words, "--onsets", "beats.csv", "-o", "a.wav", "--report", "r.json", steps=2) == OK
     assert names() == [
+        "dynamics",
         "structure",
         "loop",
         "tempo",
@@ -116,6 +129,7 @@ def test_every_wish_reaches_its_control():
         "text",
         "match",
         "intensity",
+        "dynamics",
         "melody",
         "structure",
     ]

@@ -32,6 +32,12 @@ def edit(
             rich_help_panel=WISHES,
         ),
     ] = None,
+    dynamics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Curve to rise and fall with, however loud.", rich_help_panel=WISHES
+        ),
+    ] = None,
     melody: Annotated[
         Path | None,
         typer.Option(metavar="MIDI", help="Tune; rests mean anything.", rich_help_panel=WISHES),
@@ -87,7 +93,7 @@ def edit(
     match_what: Annotated[
         str,
         typer.Option(
-            help="What of --match, comma-separated: timbre, intensity, melody, structure.",
+            help="What of --match, comma-separated: timbre, intensity, dynamics, melody, structure.",
             rich_help_panel=WISHES,
         ),
     ] = "timbre",
@@ -191,6 +197,7 @@ def edit(
 
     wishes = Wishes(
         intensity=intensity,
+        dynamics=dynamics,
         melody=melody,
         structure=structure,
         inpaint=inpaint or [],

@@ -13,6 +13,7 @@ from audiogen.audio import read_audio
 from audiogen.cli.jobs import UsageError
 from audiogen.controls import (
     Control,
+    Dynamics,
     Inpaint,
     Intensity,
     Loop,
@@ -30,6 +31,7 @@ from audiogen.controls.requests import parse_seconds, parse_span, read_curve, re
 LIKENESS: dict[str, Callable[..., Control]] = {
     "timbre": Match,
     "intensity": Intensity.of,
+    "dynamics": Dynamics.of,
     "melody": Melody.of,
     "structure": Structure.of,
 }
@@ -40,6 +42,7 @@ class Wishes:
     """What `audiogen edit` was asked for, as its help describes it."""
 
     intensity: Path | None
+    dynamics: Path | None
     melody: Path | None
     structure: str | None
     inpaint: Sequence[str]
@@ -112,6 +115,8 @@ def _wished(
     overlap = parse_seconds(wishes.overlap, "--overlap")
     if wishes.intensity is not None:
         yield "intensity", wish(Intensity, read_curve(wishes.intensity))
+    if wishes.dynamics is not None:
+        yield "dynamics", wish(Dynamics, read_curve(wishes.dynamics))
     if wishes.melody is not None:
         yield "melody", wish(Melody, read_melody(wishes.melody))
     if wishes.structure is not None:

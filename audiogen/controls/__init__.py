@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from audiogen.controls.control import Control, combined
-from audiogen.controls.levels import Intensity, Tilt
+from audiogen.controls.levels import Dynamics, Intensity, Tilt
 from audiogen.controls.likeness import JointEmbedding, Match, Text
 from audiogen.controls.melody import Melody, Note
 from audiogen.controls.regions import Inpaint, Loop, Outpaint
@@ -14,6 +14,7 @@ from audiogen.controls.structure import Structure
 __all__ = [
     "Coder",
     "Control",
+    "Dynamics",
     "Inpaint",
     "Intensity",
     "JointEmbedding",

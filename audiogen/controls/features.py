@@ -150,3 +150,14 @@ def _octave_bands(sample_rate: int) -> tuple[Tensor, Tensor]:
         weights = inside / inside.sum(1, keepdim=True)
         # where the mean of bins lies, not where the band does: few bins are unevenly spread
         return weights, (weights[:, 1:] @ hz[1:].log2())
+
+
+def correlation(curves: Tensor, wanted: Tensor, cares: Tensor) -> Tensor:
+    """Correlations of curves (B, N) with templates (K, N) over the frames of a mask (N,) -> (B, K)."""
+
+    def centred(x: Tensor) -> Tensor:
+        mean = (x * cares).sum(-1, keepdim=True) / cares.sum().clamp(min=1)
+        centre = (x - mean) * cares
+        return centre / centre.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+
+    return centred(curves) @ centred(wanted.to(curves)).T

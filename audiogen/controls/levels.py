@@ -1,4 +1,4 @@
-"""Controls of loudness and colour: an intensity curve, a spectral tilt."""
+"""Controls of loudness and colour: an intensity curve or its shape alone, a spectral tilt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audiogen.controls.control import Control
-from audiogen.controls.features import rms_db, smooth, spectral_tilt
+from audiogen.controls.features import correlation, rms_db, smooth, spectral_tilt
 from audiogen.controls.sound import FRAME_RATE, Sound, Spans, frame_seconds, masked_mean
 
 SMOOTHING_S = 1.0  # as in Music ControlNet (Wu et al. 2024)
@@ -68,6 +68,29 @@ class Intensity(Control):
         found = smooth(rms_db(sound), SMOOTHING_S)
         target = self.target(found.shape[1], found.device)
         return masked_mean((found - target).square(), self.cares(found.shape[1], device=found.device))
+
+
+class Dynamics(Intensity):
+    """Loudness that rises and falls with a curve, however loud it is in all, and however strongly it does.
+
+    curve: as of `Intensity`. Error and loss: 1 - Pearson's correlation of the smoothed loudness with the
+    curve, over the frames that count: 0 = as drawn, 1 = unrelated, 2 = the opposite. Raises ValueError as
+    `Intensity` does, and for a curve that stays level.
+    """
+
+    name, unit, enough = "dynamics", "1 - correlation", 0.1
+    usual_weight = 1.0
+
+    def __init__(self, curve: Curve, *, weight: float = 1.0, ignore: Spans = ()) -> None:
+        super().__init__(curve, weight=weight, ignore=ignore)
+        if len({level for _, level in curve if level is not None}) == 1:
+            raise ValueError("the dynamics stay level: give a curve that rises or falls")
+
+    def errors(self, sound: Sound) -> Tensor:
+        """1 - correlation (B,)."""
+        found = smooth(rms_db(sound), SMOOTHING_S)
+        target = self.target(found.shape[1], found.device).to(found.dtype)
+        return 1 - correlation(found, target[None], self.cares(found.shape[1], device=found.device))[:, 0]
 
 
 def unwished(curve: Curve) -> list[tuple[float, float]]:

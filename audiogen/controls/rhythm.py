@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from audiogen.controls.control import Control
-from audiogen.controls.features import onset_strength
+from audiogen.controls.features import correlation, onset_strength
 from audiogen.controls.sound import FRAME_RATE, Sound, Spans, frame_seconds
 
 PULSE_S = 0.03  # standard deviation of the pulse that stands for an onset
@@ -85,14 +85,3 @@ def pulse_trains(frames: int, bpm: float, device: torch.device | None = None) ->
     beats = frame_seconds(frames, FRAME_RATE, device) * bpm / 60
     phases = torch.arange(PHASES, device=device)[:, None] / PHASES
     return pulses((torch.remainder(beats - phases + 0.5, 1) - 0.5) * 60 / bpm)
-
-
-def correlation(strength: Tensor, wanted: Tensor, cares: Tensor) -> Tensor:
-    """Correlations of curves (B, N) with templates (K, N) over the frames of a mask (N,) -> (B, K)."""
-
-    def centred(curves: Tensor) -> Tensor:
-        mean = (curves * cares).sum(-1, keepdim=True) / cares.sum().clamp(min=1)
-        centre = (curves - mean) * cares
-        return centre / centre.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-
-    return centred(strength) @ centred(wanted.to(strength)).T

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from audiogen.controls import (
     Control,
+    Dynamics,
     Inpaint,
     Intensity,
     Loop,
@@ -87,6 +89,18 @@ def test_intensity_is_the_square_of_what_is_missing():
     control = Intensity.of(wav, RATE)
     assert error(control, wav) < 1e-4
     assert error(control, 2 * wav) == pytest.approx(20 * math.log10(2) ** 2 * 20, rel=1e-2)
+
+
+def test_dynamics_are_a_shape_at_any_level():
+    """Minus a correlation: of the smoothed loudness of the music with the curve, by NumPy."""
+    wav = noise() * torch.linspace(0.2, 1, round(SECONDS * RATE)) ** 2
+    rise = Dynamics([(0, -40), (SECONDS, -20)])
+    loudness = [level for _, level in Intensity.of(wav, RATE).curve]
+    expected = np.corrcoef(loudness, np.arange(len(loudness)))[0, 1]
+    assert error(rise, wav) == pytest.approx(1 - expected, abs=1e-4)
+    assert error(rise, 0.1 * wav) == pytest.approx(1 - expected, abs=1e-3)
+    assert error(Dynamics([(0, -20), (SECONDS, -40)]), wav) == pytest.approx(1 + expected, abs=1e-4)
+    assert error(Dynamics.of(wav, RATE), wav) < 1e-5
 
 
 def test_the_curve_runs_straight_and_stays_level_outside():
@@ -236,6 +250,7 @@ def test_a_text_is_as_far_as_its_vectors_are():
 
 
 MASKED = {
+    "dynamics": lambda ignore: Dynamics([(0, -30), (6, -20)], ignore=ignore),
     "intensity": lambda ignore: Intensity([(0, -30), (6, -20)], ignore=ignore),
     "melody": lambda ignore: Melody([Note(0, 6, 67)], ignore=ignore),
     "structure": lambda ignore: Structure("ABCA", ignore=ignore),
@@ -310,6 +325,7 @@ def test_losses_are_weighed_and_summed():
         (lambda: Intensity([(1, -20), (1, -30)]), "rising seconds"),
         (lambda: Intensity([(0, None)]), "no level at all"),
         (lambda: Intensity([(0, 3.0)]), "beyond -80 to 0 dB"),
+        (lambda: Dynamics([(0, -20), (1, -20)]), "stay level"),
         (lambda: Intensity([(0, -20)], weight=0), "must be positive"),
         (lambda: Intensity([(0, -20)], ignore=[(3, 2)]), "3s:2s of intensity"),
         (lambda: Melody([]), "no notes"),
@@ -336,5 +352,5 @@ def test_every_control_says_what_its_error_is():
     kinds += [kind for parent in kinds for kind in parent.__subclasses__()]
     ours = [kind for kind in kinds if kind.__module__.startswith("audiogen.")]
     named = [kind for kind in ours if hasattr(kind, "name")]
-    assert len({kind.name for kind in named}) == len(named) == 11
+    assert len({kind.name for kind in named}) == len(named) == 12
     assert all(kind.unit and kind.enough >= 0 for kind in named)
