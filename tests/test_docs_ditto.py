@@ -92,7 +92,7 @@ def workplace(tmp_path_factory):
 
 def test_the_page_has_the_commands_it_should():
     assert [line.split()[1] for line in TRAINING] == ["fit", "export"]
-    assert len(COMMANDS) == 9
+    assert len(COMMANDS) == 10
 
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line not in TRAINING])
@@ -112,6 +112,6 @@ def test_every_control_of_the_page_is_an_option(capsys):
     assert main(["edit", "--help"]) == OK
     told = re.sub(r"\s+", " ", capsys.readouterr().out)
     options = re.findall(r"^\| `(--[\w-]+)", PAGE, re.MULTILINE)
-    assert len(options) == 11
+    assert len(options) == 12
     assert all(option in told for option in options)
     assert all(option in told for option in re.findall(r"`(--[\w-]+)", PAGE))
