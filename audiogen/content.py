@@ -8,10 +8,13 @@ token's duration, and expanded again by true, predicted or scaled run lengths.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
+
+RECOGNISER: Final = "recogniser"
+"""The name of `content_recognised.RecognisedContent`, of which there are no weights of ours."""
 
 
 @dataclass(frozen=True)

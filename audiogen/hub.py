@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import audiogen
+from audiogen.content import RECOGNISER
 from audiogen.files import replacing
 from audiogen.spectral import MelSpec
 from audiogen.systems import SYSTEMS
@@ -169,7 +170,9 @@ def provenance(name: str | os.PathLike[str], vocoder: str | os.PathLike[str] | N
     origin = {"model": str(name), "model_sha256": sha256(path)}
     hparams = read_hparams(path)
     if (content := hparams.get("content")) is not None:
-        origin |= {"content": str(content), "content_sha256": sha256(locate(content))}
+        origin["content"] = str(content)
+        if content != RECOGNISER:
+            origin["content_sha256"] = sha256(locate(content))
     if (wanted := vocoder or hparams.get("vocoder")) is None:
         return origin
     origin["vocoder"] = str(wanted)
@@ -215,7 +218,9 @@ def _load_vocoder(name: str | os.PathLike[str], system: Any, device: torch.devic
 
 def _load_content(name: str | os.PathLike[str], system: Any, device: torch.device) -> Any:
     """The content encoder, in eval mode on `device`. Raises UnknownModel if it is none that fits."""
-    content = load(name, device)
+    from audiogen.content_recognised import RecognisedContent
+
+    content = RecognisedContent().to(device) if name == RECOGNISER else load(name, device)
     if not hasattr(content, "encode"):
         raise UnknownModel(f"{str(name)!r} is no content encoder; name the one the model was trained with")
     if content.vocabulary > (known := system.hparams["vocabulary"]):

@@ -167,18 +167,39 @@ def codebook(
 
 
 def tokens(
-    encoder: Annotated[Path, typer.Argument(help="A phonetic encoder of `audiogen prepare codebook`.")],
+    encoder: Annotated[
+        Path,
+        typer.Argument(help="A phonetic encoder of `audiogen prepare codebook`, or the word recogniser."),
+    ],
     voices: Voices = Path("data/voices/voices.safetensors"),
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; else the tokens join VOICES itself.")
     ] = None,
+    guess: Annotated[
+        Path | None,
+        typer.Option(
+            "--guess",
+            metavar="ENCODER",
+            help="With recogniser: phonetic encoder by which speakers without any known phone are told.",
+        ),
+    ] = None,
 ) -> None:
-    """Add what is said to a file of voices: the content tokens of each clip, for a converter to train on."""
+    """Add what is said to a file of voices: the content tokens of each clip, for a converter to train on.
+
+    For a converter that hears with the recogniser the tokens are the phones that VOICES knows; clips of which
+    none is known are left out.
+    """
     import torch
 
     from audiogen import hub
-    from audiogen.data.voice_tokens import add_tokens, open_voices
+    from audiogen.content import RECOGNISER
+    from audiogen.data.voice_tokens import add_phones, add_tokens, open_voices
 
+    if str(encoder) == RECOGNISER:
+        guide = None if guess is None else _phonetic(guess)
+        count = add_phones(open_voices(voices), out or voices, guide and guide.phones, progress)
+        say(f"phones of {count} clips -> {out or voices}")
+        return
     model = _phonetic(encoder)
     facts = {
         "content_sha256": hub.sha256(encoder),

@@ -68,21 +68,18 @@ def character_error_rate(pairs: Sequence[tuple[str, str]]) -> float:
 class Recogniser:
     """Speech to lower-case words with pocketsphinx's own English model, default beams.
 
-    Each call stands alone (mean normalisation over the whole utterance), so the order of items does not
-    matter. Not safe to share between threads. Raises RecogniserMissing where pocketsphinx is not installed.
+    Each call stands alone (see `hear`), so the order of items does not matter. Not safe to share between
+    threads. Raises RecogniserMissing where pocketsphinx is not installed.
     """
 
     def __init__(self) -> None:
-        self._decoder = _decoder()
+        self._decoder = decoder()
 
     def __call__(self, wav: Tensor) -> str:
         """Words heard in wav (T,) at 16 kHz in [-1, 1]; empty when there were none."""
         if wav.ndim != 1:
             raise ValueError(f"wav has shape {tuple(wav.shape)}; the recogniser takes one mono signal (T,)")
-        pcm = (wav.detach().cpu().clamp(-1, 1) * 32767).round().short().numpy()
-        self._decoder.start_utt()
-        self._decoder.process_raw(pcm.tobytes(), no_search=False, full_utt=True)
-        self._decoder.end_utt()
+        hear(self._decoder, pcm_of(wav))
         hypothesis = self._decoder.hyp()
         return plain_words(hypothesis.hypstr) if hypothesis is not None else ""
 
@@ -91,7 +88,21 @@ class Recogniser:
         return self._decoder.lookup_word(word) is not None
 
 
-def _decoder() -> Decoder:
+def pcm_of(wav: Tensor) -> bytes:
+    """wav (T,) in [-1, 1] as 16-bit samples."""
+    return (wav.detach().cpu().clamp(-1, 1) * 32767).round().short().numpy().tobytes()
+
+
+def hear(decoder: Decoder, pcm: bytes) -> None:
+    """Let it hear an utterance of 16-bit samples as if it were the first: what it knew of noise is forgotten."""
+    decoder.start_stream()
+    decoder.start_utt()
+    decoder.process_raw(pcm, no_search=False, full_utt=True)  # with the mean of the whole taken off
+    decoder.end_utt()
+
+
+def decoder() -> Decoder:
+    """Pocketsphinx with its own English model. Raises RecogniserMissing where it is not installed."""
     try:
         from pocketsphinx import Decoder
     except ImportError as error:

@@ -133,6 +133,11 @@ class PhoneticContent(L.LightningModule):
         return Content(tokens, lengths)
 
     @torch.inference_mode()
+    def phones(self, mel: Tensor) -> Tensor:
+        """The likeliest phone of each frame of a log-mel (n_mels, N), numbers in the token table (N,)."""
+        return self.net.logits(self.features(mel[None], torch.ones_like(mel[None, :1]).bool())).argmax(1)[0]
+
+    @torch.inference_mode()
     def fit_codebook(self, mels: Sequence[Tensor], most: int = 100_000, seed: int = 0) -> None:
         """Cluster the features of log-mels (n_mels, N) of levelled speech into the codebook.
 

@@ -15,10 +15,12 @@ from audiogen.cli import OK, USAGE, main
 from audiogen.data import voices as recipe
 from audiogen.data.phone_frames import UNKNOWN
 from audiogen.data.readers import CMU, reader
-from audiogen.data.store import DataError, Ragged
+from audiogen.data.store import DataError, Ragged, save_ragged
+from audiogen.data.voice_tokens import add_phones
 from audiogen.metrics import speaker
 from audiogen.spectral import MelSpec, mel_spectrogram
 from audiogen.systems.phonetic_encoder import PhoneticContent
+from audiogen.text.arpabet import CLASSES, NUMBERS
 from audiogen.text.symbols import BOUNDARY, IDS, SYMBOLS
 
 SENTENCES = ["The storm lasted all night.", "Where do you want to go?", "They built a small house.", *TEXTS]
@@ -253,6 +255,41 @@ def test_a_codebook_is_fitted_and_tokens_join_the_file(tmp_path):
         mel = store["mel"][i].float()
         alone = encoder.encode_mel(mel[None], torch.tensor([mel.shape[1]])).tokens[0]
         assert torch.equal(store["tokens"][i].long(), alone)
+
+
+def test_known_phones_become_tokens_and_others_are_guessed_or_left_out(tmp_path, capsys):
+    path, told = write_voices(tmp_path / "voices.safetensors"), tmp_path / "told.safetensors"
+    words = ["prepare", "tokens", "recogniser", "--voices", str(path), "--out", str(told)]
+    assert main(words) == OK
+    before, store = Ragged(path), Ragged(told)
+    assert store.metadata["ids"] == [name for name in before.metadata["ids"] if not name.startswith("cid")]
+    assert store.metadata["vocabulary"] == len(CLASSES)
+    for i in (0, 7, 17):
+        whole = before.metadata["ids"].index(store.metadata["ids"][i])
+        expected = [NUMBERS[phone] for phone in before["phones"][whole].tolist()]
+        assert store["tokens"][i].tolist() == expected
+        assert torch.equal(store["mel"][i], before["mel"][whole])
+        assert torch.equal(store["speaker"][i], before["speaker"][whole])
+    torch.manual_seed(0)
+    encoder = PhoneticContent(net=NET, codes=12)
+    hub.save(encoder, tmp_path / "encoder.safetensors")
+    assert main([*words, "--guess", str(tmp_path / "encoder.safetensors")]) == OK
+    store = Ragged(told)
+    assert store.metadata["ids"] == before.metadata["ids"]
+    i = before.metadata["ids"].index("cid/2")
+    mel = before["mel"][i].float()
+    logits = encoder.eval().net.logits(encoder.features(mel[None], torch.ones(1, 1, mel.shape[1]).bool()))
+    assert store["tokens"][i].tolist() == [NUMBERS[phone] for phone in logits.argmax(1)[0].tolist()]
+
+
+def test_without_any_known_phone_the_remedy_is_named(tmp_path):
+    store = Ragged(write_voices(tmp_path / "voices.safetensors"))
+    columns = {name: list(store[name]) for name in ("mel", "speaker", "embedding")}
+    columns["phones"] = [torch.full_like(phones, UNKNOWN) for phones in store["phones"]]
+    save_ragged(tmp_path / "unknown.safetensors", columns, store.metadata)
+    with pytest.raises(DataError, match="--guess"):
+        add_phones(Ragged(tmp_path / "unknown.safetensors"), tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_only_training_clips_shape_the_codebook(tmp_path):
