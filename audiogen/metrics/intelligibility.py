@@ -94,8 +94,8 @@ def pcm_of(wav: Tensor) -> bytes:
 
 
 def hear(decoder: Decoder, pcm: bytes) -> None:
-    """Let it hear an utterance of 16-bit samples as if it were the first: what it knew of noise is forgotten."""
-    decoder.start_stream()
+    """Let it hear an utterance of 16-bit samples, as if it were the first."""
+    decoder.start_stream()  # else it remembers the noise of earlier ones
     decoder.start_utt()
     decoder.process_raw(pcm, no_search=False, full_utt=True)  # with the mean of the whole taken off
     decoder.end_utt()
