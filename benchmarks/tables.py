@@ -20,6 +20,7 @@ from audiogen.hub import sha256
 
 VOICES = ("prodiff", "comospeech")
 ENHANCERS = ("storm",)
+LISTENERS = ("speaker-encoder",)
 VOCODERS = ("vocos-16k", "vocos-16k-causal", "vocos-24k-music")
 FILES = (
     "README.md",
@@ -31,7 +32,7 @@ FILES = (
     "docs/enhancing.md",
     "docs/storm.md",
     "docs/streaming.md",
-    *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *VOCODERS)),
+    *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *LISTENERS, *VOCODERS)),
 )
 
 
@@ -446,7 +447,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sampling enhancement": sampling_enhancement,
     "sampling voice": sampling_voice,
     "sampling peers": sampling_peers,
-    **{f"{name} sha256": digest(name) for name in (*VOICES, *ENHANCERS, *VOCODERS)},
+    **{f"{name} sha256": digest(name) for name in (*VOICES, *ENHANCERS, *LISTENERS, *VOCODERS)},
 }
 
 

@@ -30,6 +30,7 @@ ALLOWED = {  # part -> the other parts of the package it may import
     "streaming": set(),
     "nn": {"kernels", "streaming", "spectral"},
     "text": set(),
+    "content_recognised": ROOT | {"metrics", "text"},
     "content_torchaudio": ROOT | {"nn"},
     "vocoders": ROOT | {"nn", "kernels", "streaming"},
     "data": ROOT | {"text", "nn", "report"},
@@ -52,7 +53,7 @@ ALLOWED = {  # part -> the other parts of the package it may import
     | {"nn", "sampling", "vocoders", "text", "data", "metrics", "speech", "speech_stream", "report"}
     | {"streaming", "training", "acoustic_model", "caption_model", "enhancement", "conversion", "voice"}
     | {"semantic", "music", "controls", "steering"},
-    "hub": ROOT | {"systems", "vocoders", "training"},
+    "hub": ROOT | {"systems", "vocoders", "training", "content_recognised"},
     "server": ROOT
     | {"text", "report", "speech", "speech_stream", "enhancement", "conversion", "voice", "music"},
     "demo": ROOT

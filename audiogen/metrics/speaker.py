@@ -1,24 +1,23 @@
 """Speaker embeddings: how alike two voices sound, by resemblyzer's encoder.
 
 The encoder is that of GE2E (Wan et al. 2018, "Generalized End-to-End Loss for Speaker Verification"): three
-LSTM layers over 40 mel bands, read at the end of stretches of 1.6 s. Its weights (Apache-2.0) come with the
-package resemblyzer, of which nothing else is used.
+LSTM layers over 40 mel bands, read at the end of stretches of 1.6 s. `models/speaker-encoder` has the weights of
+the package resemblyzer.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiogen.audio import resample
+from audiogen.weights import locate, read_tensors
 
+NAME = "speaker-encoder"  # of the released weights
 SAMPLE_RATE = 16000
 DIMENSION = 256
 WINDOW, HOP, BANDS = 400, 160, 40  # 25 ms and 10 ms
@@ -29,15 +28,12 @@ QUIET_DB = 35.0  # below the loud parts: silence, which is cut out
 BLOCK = 480  # samples, 30 ms
 
 
-class SpeakerEncoderMissing(ValueError):
-    """The speaker encoder's weights are an optional dependency, and they are not installed."""
-
-
 class SpeakerEncoder(nn.Module):
     """Mel energies of a stretch of speech -> a unit vector of the voice (B, 256), nowhere negative."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.hparams: dict[str, object] = {}
         self.lstm = nn.LSTM(BANDS, DIMENSION, num_layers=3, batch_first=True)
         self.linear = nn.Linear(DIMENSION, DIMENSION)
 
@@ -67,34 +63,17 @@ class SpeakerEncoder(nn.Module):
 def speaker_embedding(wav: Tensor, sample_rate: int) -> Tensor:
     """The voice in wav (T,) at any rate, in [-1, 1], as a unit vector (256,) on the CPU.
 
-    The cosine of two is their inner product. Raises SpeakerEncoderMissing without resemblyzer's weights,
-    ValueError for what `SpeakerEncoder.embed` refuses.
+    The cosine of two is their inner product. Raises ValueError for what `SpeakerEncoder.embed` refuses.
     """
     return _released().embed(resample(wav.detach().cpu(), sample_rate, SAMPLE_RATE)).clone()
 
 
-def load_speaker_encoder(path: str | os.PathLike[str]) -> SpeakerEncoder:
-    """The encoder with the weights of a file as resemblyzer's. Raises ValueError for any other file."""
-    encoder = SpeakerEncoder()
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
-        encoder.load_state_dict({k: v for k, v in state.items() if not k.startswith("similarity")})
-    except Exception as error:  # torch reports damaged files in many ways
-        raise ValueError(f"{path} holds no speaker encoder ({type(error).__name__}: {error})") from error
-    return encoder.eval()
-
-
 @cache
 def _released() -> SpeakerEncoder:
-    """The encoder with the weights in the package resemblyzer, which is not imported."""
-    found = find_spec("resemblyzer")
-    path = Path(found.origin).parent / "pretrained.pt" if found is not None and found.origin else None
-    if path is None or not path.is_file():
-        raise SpeakerEncoderMissing(
-            "speaker similarity needs the weights of resemblyzer, which is not installed; install it: "
-            "pip install --no-deps resemblyzer, or the extra: pip install 'audiogen[voice]'"
-        )
-    return load_speaker_encoder(path)
+    """The encoder with the released weights."""
+    encoder = SpeakerEncoder()
+    encoder.load_state_dict(read_tensors(locate(NAME)))
+    return encoder.eval()
 
 
 def raised(wav: Tensor) -> Tensor:

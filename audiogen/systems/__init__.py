@@ -12,6 +12,7 @@ SYSTEMS = {
     "melody_music": "audiogen.systems.melody_music:MeLoDyMusic",
     "phonetic_encoder": "audiogen.systems.phonetic_encoder:PhoneticContent",
     "prodiff": "audiogen.systems.prodiff:ProDiff",
+    "speaker_encoder": "audiogen.metrics.speaker:SpeakerEncoder",
     "stablevc": "audiogen.systems.stablevc:StableVC",
     "storm": "audiogen.systems.storm:StoRM",
     "vocoder": "audiogen.systems.vocoder:Vocoder",
