@@ -225,7 +225,7 @@ CONVERSION = Place(
             *("--data.init_args.batches_per_epoch", "1", "--data.init_args.frames", "48"),
             *("--data.init_args.batch_size", "2", "--model.init_args.codes", "12"),
         ),
-        "audiogen fit -c configs/stablevc.yaml": (*FEW, "--model.init_args.vocabulary", "12"),
+        "audiogen fit -c configs/stablevc.yaml": FEW,
         "audiogen fit -c configs/stablevc_distill.yaml": FEW,
     },
 )

@@ -173,7 +173,10 @@ def tokens(
     ],
     voices: Voices = Path("data/voices/voices.safetensors"),
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write; else the tokens join VOICES itself.")
+        Path | None,
+        typer.Option(
+            "--out", help="File to write; else the tokens join VOICES, phones go to phones.safetensors by it."
+        ),
     ] = None,
     guess: Annotated[
         Path | None,
@@ -197,8 +200,9 @@ def tokens(
 
     if str(encoder) == RECOGNISER:
         guide = None if guess is None else _phonetic(guess)
-        count = add_phones(open_voices(voices), out or voices, guide and guide.phones, progress)
-        say(f"phones of {count} clips -> {out or voices}")
+        out = out or voices.with_name("phones.safetensors")
+        count = add_phones(open_voices(voices), out, guide and guide.phones, progress)
+        say(f"phones of {count} clips -> {out}")
         return
     model = _phonetic(encoder)
     facts = {

@@ -1,7 +1,7 @@
 """Speaker embeddings: how alike two voices sound, by resemblyzer's encoder.
 
 The encoder is that of GE2E (Wan et al. 2018, "Generalized End-to-End Loss for Speaker Verification"): three
-LSTM layers over 40 mel bands, read at the end of stretches of 1.6 s. `models/speaker-encoder` has the weights of
+LSTM layers over 40 mel bands, read at the end of stretches of 1.6 s. The released weights are those of
 the package resemblyzer.
 """
 
