@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Final
 
 import torch
@@ -36,6 +37,7 @@ class RecognisedContent(torch.nn.Module):
                 "this converter hears what is said with pocketsphinx, which is not installed; install the "
                 "extra: pip install 'audiogen[voice]'"
             ) from error
+        self._alone = Lock()  # one decoder cannot hear two recordings at once
         self.register_buffer("codebook", torch.eye(len(CLASSES)), persistent=False)
         self.codebook: Tensor
 
@@ -63,9 +65,10 @@ class RecognisedContent(torch.nn.Module):
         pcm, frames = pcm_of(wav), max(1, len(wav) * FRAME_RATE // SAMPLE_RATE)
         found: list[int] = []
         if float(wav.square().mean()) > QUIETEST**2:  # in digital silence it hears words
-            hear(self._decoder, pcm)
-            if self._decoder.hyp() is not None:
-                found = self._aligned(pcm)
+            with self._alone:
+                hear(self._decoder, pcm)
+                if self._decoder.hyp() is not None:
+                    found = self._aligned(pcm)
         return [*found, *[0] * frames][:frames]
 
     def _aligned(self, pcm: bytes) -> list[int]:

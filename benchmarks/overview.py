@@ -80,6 +80,18 @@ def composer() -> tuple[str, str]:
     )
 
 
+def steered() -> tuple[str, str]:
+    """What steering by DITTO-2 gains in loudness and melody, dashes before that was measured."""
+    source = found("quality_ditto")
+    if source is None:
+        return DASH, DASH
+    parts = []
+    for name, what in (("intensity", "dB^2 off a loudness curve"), ("melody", "% of frames off a tune")):
+        row = source["controls"][name]["methods"]["ditto2"]
+        parts.append(f"{row['unsteered']['value']:.0f} to {row['error']['value']:.0f} {what}")
+    return ", ".join(parts), DASH
+
+
 def systems() -> str:
     """Every system: what it does, how to call it, steps, quality, speed."""
     rows = [
@@ -98,11 +110,11 @@ def systems() -> str:
         "storm": enhancer(),
         "stablevc": converter(),
         "melody": composer(),
-        "ditto": (DASH, DASH),
+        "ditto": steered(),
         "sing": (DASH, DASH),
         "vocos-16k": vocoders(),
     }
-    weights = ["yes" if ships(name) else "train it" for name in measured]
+    weights = ["yes" if ships({"ditto": "melody"}.get(name, name)) else "train it" for name in measured]
     full = [[*row, ship, *cells] for row, ship, cells in zip(rows, weights, measured.values(), strict=True)]
     return table(["system", "task", "try", "steps", "weights", "quality", "times real time"], full)
 

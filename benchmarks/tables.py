@@ -15,12 +15,15 @@ from functools import partial
 
 from cells import MODELS, ROOT, count_of, machine, results, table, value
 from overview import peers, systems
+from tables_convert import stablevc_quality
+from tables_music import ditto, melody_quality, melody_speed
 
 from audiogen.hub import sha256
 
 VOICES = ("prodiff", "comospeech")
 ENHANCERS = ("storm",)
-LISTENERS = ("speaker-encoder",)
+CONVERTERS = ("stablevc", "speaker-encoder")
+COMPOSERS = ("melody",)
 VOCODERS = ("vocos-16k", "vocos-16k-causal", "vocos-24k-music")
 FILES = (
     "README.md",
@@ -32,7 +35,7 @@ FILES = (
     "docs/enhancing.md",
     "docs/storm.md",
     "docs/streaming.md",
-    *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *LISTENERS, *VOCODERS)),
+    *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *CONVERTERS, *COMPOSERS, *VOCODERS)),
 )
 
 
@@ -441,13 +444,18 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "kernels": kernels,
     "storm quality": storm_quality,
     "storm speed": storm_speed,
+    "stablevc quality": stablevc_quality,
+    "melody quality": melody_quality,
+    "melody speed": melody_speed,
+    "ditto": partial(ditto, "quality_ditto"),
+    "ditto baseline": partial(ditto, "quality_ditto_baseline"),
     "sampling orders": sampling_orders,
     "sampling weak orders": sampling_weak_orders,
     "sampling straight line": sampling_straight_line,
     "sampling enhancement": sampling_enhancement,
     "sampling voice": sampling_voice,
     "sampling peers": sampling_peers,
-    **{f"{name} sha256": digest(name) for name in (*VOICES, *ENHANCERS, *LISTENERS, *VOCODERS)},
+    **{f"{name} sha256": digest(name) for name in (*VOICES, *ENHANCERS, *CONVERTERS, *COMPOSERS, *VOCODERS)},
 }
 
 

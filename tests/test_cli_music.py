@@ -177,7 +177,6 @@ def test_unknown_words_are_named(capsys):
         (["piano", "-o", "a.wav", "--endless"], "--endless has no end"),
         (["--manifest", "m.txt", "--out-dir", "out", "--stream"], "--stream plays one item"),
         (["piano"], "no place for the audio"),
-        (["piano", "-o", "a.wav", "--model", "melody"], "no music weights ship yet"),
         (["piano", "-o", "a.wav", "--model", "vocos-16k"], "makes no music"),
     ],
 )

@@ -13,8 +13,12 @@ import torch
 
 import audiogen
 from audiogen import hub, weights
+from audiogen.controls import Intensity
 from audiogen.metrics.intelligibility import Recogniser, character_errors
+from audiogen.music import MusicOptions, generate
 from audiogen.spectral import mel_spectrogram
+from audiogen.steering import SteerOptions
+from audiogen.systems.ditto import steer
 
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
@@ -22,6 +26,7 @@ PROMPTS = ("CC-BY-SA 3.0", "Allison Smith", "Digium")
 ORIGINS = {  # what a card has to say of licence and origin
     **dict.fromkeys(("prodiff", "comospeech", "storm", "vocos-16k", "vocos-16k-causal"), PROMPTS),
     "vocos-24k-music": ("MIT", "FluidR3_GM"),
+    "melody": ("MIT", "FluidR3_GM", "music21"),
     "speaker-encoder": ("Apache-2.0", "Resemble AI"),
 }
 NAMES = tuple(ORIGINS)
@@ -92,6 +97,33 @@ def test_the_vocoder_copies_speech(voice):
         copy = mel_spectrogram(voice.vocoder.decode(mel)[:, 0], voice.mel_spec)
     loud = mel > -3
     assert float((copy - mel)[loud].abs().mean()) < 0.4
+
+
+def test_music_follows_its_seed_and_its_words():
+    composer = audiogen.load("melody")
+    asked = [("slow solo piano in A minor", 0), ("slow solo piano in A minor", 1), ("fast brass", 0)]
+    prompts, seeds = [prompt for prompt, _ in asked], [seed for _, seed in asked]
+    options = MusicOptions(num_steps=2)
+    wavs = generate(composer, prompts, 2.5, seeds, options)[:, 0]
+    assert wavs.shape == (3, 60000)
+    assert torch.equal(wavs, generate(composer, prompts, 2.5, seeds, options)[:, 0])
+    assert float(wavs.abs().max()) < 1.0
+    for wav in wavs:
+        assert float(wav.square().mean().sqrt()) > 0.003
+        power = torch.stft(wav, 2048, window=torch.hann_window(2048), return_complex=True).abs().square()
+        flatness = (power + 1e-9).log().mean().exp() / power.mean()
+        assert float(flatness) < 0.05  # tones: of white noise it is 0.56
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert float((wavs[one] - wavs[other]).square().mean()) > 0.1 * float(wavs[one].square().mean())
+
+
+def test_music_can_be_steered_to_a_loudness():
+    composer = audiogen.load("melody")
+    options = SteerOptions(seconds=2.56, steps=12, decode_steps=1)
+    found = steer(composer, "slow strings", [Intensity([(0, -35), (2.5, -20)])], options)
+    (error,) = found.errors
+    assert error.after < 0.5 * error.before
+    assert not found.warnings
 
 
 def test_a_wheel_carries_the_weights_and_speaks(tmp_path):

@@ -100,10 +100,6 @@ def plan(request: MusicRequest) -> list[Job]:
 
 def load_musician(name: str, device: str) -> Any:
     """The system, in eval mode on the device. Raises ValueError where the model makes no music."""
-    if name == "melody" and name not in weights.known_models():
-        raise weights.UnknownModel(
-            "no music weights ship yet; train with configs/melody.yaml (docs/melody.md) and give --model"
-        )
     system = hub.load(name, device)
     if not hasattr(system, "passes"):
         raise weights.UnknownModel(f"model {name!r} makes no music; use a music model such as melody")

@@ -23,8 +23,8 @@ METHODS = {  # what only a system of the kind has
 REMEDIES = {
     SPEECH: "start the server with --model prodiff",
     ENHANCEMENT: "start the server with --model storm",
-    CONVERSION: "train one (docs/stablevc.md) and start the server with --model FILE",
-    MUSIC: "train one (docs/melody.md) and start the server with --model FILE",
+    CONVERSION: "start the server with --model stablevc",
+    MUSIC: "start the server with --model melody",
 }
 # what clients of OpenAI ask for when nobody told them another name
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")

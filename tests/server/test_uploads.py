@@ -282,8 +282,8 @@ def test_music_that_cannot_be_is_told(musician, change, message):
     ("path", "kind", "remedy"),
     [
         ("enhancements", "enhancement", "--model storm"),
-        ("conversions", "conversion", "docs/stablevc.md"),
-        ("music", "music", "docs/melody.md"),
+        ("conversions", "conversion", "--model stablevc"),
+        ("music", "music", "--model melody"),
     ],
 )
 def test_a_task_without_a_model_names_the_remedy(path, kind, remedy):
