@@ -186,7 +186,7 @@ def compared(courses: dict[str, list[Course]], coder: Any, reference: Tensor, un
     def mean(values: Sequence[float]) -> dict[str, Any]:
         return asdict(ratio_interval(list(values), [1.0] * len(values)))
 
-    row: dict[str, Any] = {"unit": unit, "methods": {}}
+    row: dict[str, Any] = {"unit": unit, "targets": len(next(iter(courses.values()))), "methods": {}}
     for method, found in courses.items():
         row["methods"][method] = {
             "unsteered": mean([c.before for c in found]),
@@ -236,6 +236,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "quality_ditto.json")
+    parser.add_argument("--add", action="store_true", help="keep the other controls that OUT has")
     args = parser.parse_args(words)
     args.controls = args.controls.split(",")
     if unknown := sorted(set(args.controls) - set(TARGETS)):
@@ -277,14 +278,17 @@ def main(words: Sequence[str] | None = None) -> None:
             )
         if "same_error" in rows[name]:
             print(f"{name}: to the same error {rows[name]['same_error']['times_as_fast']['value']:.1f} times")
-    settings = ("seconds", "search_steps", "baseline_search_steps", "baseline_steps", "decode_steps", "lr")
+        rows[name]["search_steps"] = args.search_steps
+    settings = ("seconds", "baseline_search_steps", "baseline_steps", "decode_steps", "lr")
     settings += ("baseline_lr", "guidance", "seed", "every", "early_stop")
     context = {
         **machine_context(args.device),
         **{f"{m}_model_sha256": hub.provenance(name)["model_sha256"] for m, name in names.items()},
         **{name: getattr(args, name) for name in settings},
     }
-    found = {"context": context, "targets": len(givens), "reference_items": len(wavs), "controls": rows}
+    if args.add and args.out.is_file():
+        rows = {**json.loads(args.out.read_text(encoding="utf-8"))["controls"], **rows}
+    found = {"context": context, "reference_items": len(wavs), "controls": rows}
     args.out.parent.mkdir(exist_ok=True)
     write_text(args.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 

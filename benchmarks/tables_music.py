@@ -87,6 +87,7 @@ def ditto(name: str) -> str:
                 [
                     control_name,
                     {"ditto1": "DITTO", "ditto2": "DITTO-2"}[method],
+                    str(control["targets"]),
                     control["unit"],
                     f"{row['unsteered']['value']:.3g}",
                     f"{row['error']['value']:.3g}",
@@ -96,11 +97,20 @@ def ditto(name: str) -> str:
                     f"{row['frechet']:.1f}",
                 ]
             )
-    head = ["control", "method", "error in", "unsteered", "steered", "seconds", "to the same error"]
+    head = [
+        "control",
+        "method",
+        "targets",
+        "error in",
+        "unsteered",
+        "steered",
+        "seconds",
+        "to the same error",
+    ]
     head += ["Frechet distance, unsteered", "steered"]
     context = found["context"]
     note = (
-        f"{count_of(found['targets'], 'target')} of every control, pieces of {context['seconds']:g} s, "
-        f"{context['search_steps']} steps of search. Machine: {machine(context)}."
+        f"Pieces of {context['seconds']:g} s, means over targets taken of held-out renderings or drawn. "
+        f"Machine: {machine(context)}."
     )
     return "\n\n".join([table(head, rows), note])
