@@ -13,8 +13,11 @@ import torch
 
 import audiogen
 from audiogen import hub, weights
+from audiogen.audio import Audio
 from audiogen.controls import Intensity
+from audiogen.data.readers import reader
 from audiogen.metrics.intelligibility import Recogniser, character_errors
+from audiogen.metrics.speaker import speaker_embedding
 from audiogen.music import MusicOptions, generate
 from audiogen.spectral import mel_spectrogram
 from audiogen.steering import SteerOptions
@@ -23,9 +26,11 @@ from audiogen.systems.ditto import steer
 ROOT = Path(__file__).parents[1]
 MODELS = ROOT / "models"
 PROMPTS = ("CC-BY-SA 3.0", "Allison Smith", "Digium")
+TARGET = "Where do you want to go?"
 ORIGINS = {  # what a card has to say of licence and origin
     **dict.fromkeys(("prodiff", "comospeech", "storm", "vocos-16k", "vocos-16k-causal"), PROMPTS),
     "vocos-24k-music": ("MIT", "FluidR3_GM"),
+    "stablevc": (*PROMPTS, "June Wallack", "flite"),
     "melody": ("MIT", "FluidR3_GM", "music21"),
     "speaker-encoder": ("Apache-2.0", "Resemble AI"),
 }
@@ -97,6 +102,23 @@ def test_the_vocoder_copies_speech(voice):
         copy = mel_spectrogram(voice.vocoder.decode(mel)[:, 0], voice.mel_spec)
     loud = mel > -3
     assert float((copy - mel)[loud].abs().mean()) < 0.4
+
+
+def test_a_voice_is_converted_and_understood(voice):
+    """The shipped speaker in the voice of a man of espeak-ng, of whom two sentences are known."""
+    text = "Your call is important to us. Please stay on the line."
+    source = voice.synthesize(text)
+    read = reader("espeak:en-us+m3")
+    spoken = [read(line) for line in ("The storm lasted all night.", "They built a small house.", TARGET)]
+    first, second, third = (Audio(reading.wav[None], reading.sample_rate) for reading in spoken)
+    converter = audiogen.load("stablevc")
+    made = converter.convert(source, converter.voice([first, second]), seed=1)
+    before, after, aim = (
+        speaker_embedding(audio.wav[0], audio.sample_rate) for audio in (source, made, third)
+    )
+    assert float(after @ aim) > float(before @ aim) + 0.1
+    errors = character_errors(text, Recogniser()(made.wav[0]))
+    assert errors.edits / errors.characters < 0.6
 
 
 def test_music_follows_its_seed_and_its_words():

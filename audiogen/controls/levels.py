@@ -52,7 +52,8 @@ class Intensity(Control):
         """The curve of a recording (1, T)."""
         with torch.no_grad():
             levels = smooth(rms_db(Sound.of(wav, sample_rate)), SMOOTHING_S)[0]
-        points = [(n / FRAME_RATE, min(float(level), LOUDEST_DB)) for n, level in enumerate(levels)]
+        heard = levels.clamp(QUIETEST_DB, LOUDEST_DB).tolist()  # of digital silence too
+        points = [(n / FRAME_RATE, level) for n, level in enumerate(heard)]
         return cls(points, weight=weight, ignore=ignore)
 
     def target(self, frames: int, device: torch.device | None = None) -> Tensor:

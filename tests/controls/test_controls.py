@@ -89,6 +89,7 @@ def test_intensity_is_the_square_of_what_is_missing():
     control = Intensity.of(wav, RATE)
     assert error(control, wav) < 1e-4
     assert error(control, 2 * wav) == pytest.approx(20 * math.log10(2) ** 2 * 20, rel=1e-2)
+    assert {level for _, level in Intensity.of(torch.zeros(1, RATE), RATE).curve} == {-80}
 
 
 def test_dynamics_are_a_shape_at_any_level():
