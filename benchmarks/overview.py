@@ -70,14 +70,21 @@ def converter() -> tuple[str, str]:
 
 
 def composer() -> tuple[str, str]:
-    """Speed of music at the fewest steps that were measured, dashes before that."""
-    source = found("speed_music")
-    if source is None:
+    """How music follows its caption, and its speed, at the most steps of both; dashes before that."""
+    quality, speed = found("quality_music"), found("speed_music")
+    if quality is None or speed is None:
         return DASH, DASH
-    least = min(source["speeds"], key=lambda row: row["steps"])
-    return f"[measured](models/melody/README.md), {least['steps']} steps", times(
-        least["rtf"], source["context"]["threads"]
-    )
+    steps = max({row["steps"] for row in speed["speeds"]} & set(measured_steps(quality)))
+    row = next(row for row in speed["speeds"] if row["steps"] == steps)
+    music = quality["sources"][count_of(steps, "step")]
+    fits, chance = (100 * music[kind]["family"]["value"] for kind in ("fits", "chance"))
+    told = f"the caption's instruments in {fits:.0f} % (by chance {chance:.0f} %), {count_of(steps, 'step')}"
+    return told, times(row["rtf"], speed["context"]["threads"])
+
+
+def measured_steps(quality: dict[str, Any]) -> list[int]:
+    """Numbers of steps at which music was measured."""
+    return [int(name.split()[0]) for name in quality["sources"] if name.endswith(("step", "steps"))]
 
 
 def steered() -> tuple[str, str]:

@@ -12,7 +12,9 @@ sys.path.insert(0, str(BENCHMARKS))
 import cells  # noqa: E402
 import overview  # noqa: E402
 
-UNMEASURED = ("quality_convert", "speed_enhance", "speed_music")  # at first
+UNMEASURED = (  # at first
+    *("quality_convert", "quality_ditto", "quality_music", "speed_enhance", "speed_music"),
+)
 
 
 @pytest.fixture
@@ -68,10 +70,20 @@ def test_a_system_without_weights_or_results_says_so(measured):
     ]
     rows = [{"steps": 4, "rtf": 0.2}, {"steps": 20, "rtf": 1.0}]
     measured("speed_music", lambda found: found.update(context={"threads": 2}, speeds=rows))
+    assert row(overview.systems(), "[MeLoDy]")[-2:] == ["-", "-"]  # its quality is not known yet
+    heard = {"fits": {"family": {"value": 0.5}}, "chance": {"family": {"value": 0.1}}}
+    measured("quality_music", lambda found: found.update(sources={"renderings": {}, "4 steps": heard}))
     assert row(overview.systems(), "[MeLoDy]")[-2:] == [
-        "[measured](models/melody/README.md), 4 steps",
+        "the caption's instruments in 50 % (by chance 10 %), 4 steps",
         "5x (2 threads)",
     ]
+    courses = {"unsteered": {"value": 40}, "error": {"value": 3}}
+    controls = dict.fromkeys(("intensity", "melody"), {"methods": {"ditto2": courses}})
+    assert row(overview.systems(), "[DITTO-2]")[-3:] == ["train it", "-", "-"]
+    measured("quality_ditto", lambda found: found.update(controls=controls))
+    assert row(overview.systems(), "[DITTO-2]")[-2] == (
+        "40 to 3 dB^2 off a loudness curve, 40 to 3 % of frames off a tune"
+    )
 
 
 def test_the_published_enhancer_is_a_peer_where_it_was_measured(measured):
