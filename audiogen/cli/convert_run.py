@@ -24,6 +24,7 @@ from audiogen.report import ItemReport, Report, StageTimer, machine_context
 from audiogen.voice import Style, Voice, load_voice, reference_style
 
 OWN_STYLE = "voice"
+STAGES = ("content", "prosody", "acoustic", "vocoder", "io")
 WORDS = Words("converting", "recordings")
 
 
@@ -54,8 +55,8 @@ def run(request: ConvertRequest, started: float) -> int:
     if not missing:
         return OK
     groups = engine.grouped(jobs, missing, engine.handful(missing, request.crew))
-    misuse = batch.misuse_of(missing)
-    work = engine.Run(request, missing, groups, open_session, Report(), WORDS, misuse, console, started)
+    misuse, report = batch.misuse_of(missing), Report(stages=STAGES)
+    work = engine.Run(request, missing, groups, open_session, report, WORDS, misuse, console, started)
     return work.carry_out()
 
 

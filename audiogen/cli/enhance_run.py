@@ -76,7 +76,7 @@ def run(request: EnhanceRequest, started: float) -> int:
     missing = batch.not_there_yet(request, jobs, console)
     if not missing:
         return OK
-    report = EnhanceReport()
+    report = EnhanceReport(stages=("acoustic", "io"))
     groups = engine.grouped(jobs, missing, engine.handful(missing, request.crew))
     opener, misuse = partial(open_session, clean), batch.misuse_of(missing)
     work = engine.Run(request, missing, groups, opener, report, WORDS, misuse, console, started)
