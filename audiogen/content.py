@@ -7,11 +7,13 @@ token's duration, and expanded again by true, predicted or scaled run lengths.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 RECOGNISER: Final = "recogniser"
 """The name of `content_recognised.RecognisedContent`, of which there are no weights of ours."""
@@ -58,6 +60,18 @@ class ContentEncoder(Protocol):
     def encode(self, wav: Tensor, lengths: Tensor) -> Content:
         """wav (B, T) in [-1, 1], lengths (B,) in samples -> tokens, each item's as if it were alone."""
         ...
+
+
+def one_by_one(wav: Tensor, lengths: Tensor, tokens_of: Callable[[Tensor], Tensor]) -> Content:
+    """wav (B, T), lengths (B,) in samples -> what tokens_of says of each item alone, (T,) -> (F,) int64.
+
+    Raises ValueError for shapes that do not fit.
+    """
+    if wav.dim() != 2 or lengths.shape != wav.shape[:1]:
+        raise ValueError(f"wav must be (B, T) and lengths (B,), got {(*wav.shape,)}, {(*lengths.shape,)}")
+    items = [tokens_of(row[:length]) for row, length in zip(wav, lengths.tolist(), strict=True)]
+    frames = torch.tensor([len(item) for item in items], device=wav.device)
+    return Content(pad_sequence(items, batch_first=True), frames)
 
 
 def merge_runs(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:

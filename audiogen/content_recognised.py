@@ -7,9 +7,8 @@ from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from audiogen.content import Content
+from audiogen.content import Content, one_by_one
 from audiogen.metrics.intelligibility import SAMPLE_RATE, RecogniserMissing, decoder, hear, pcm_of
 from audiogen.text.arpabet import CLASSES, classes_of
 
@@ -51,14 +50,7 @@ class RecognisedContent(torch.nn.Module):
 
         Where no word is heard there are pauses. Raises ValueError for shapes that do not fit.
         """
-        if wav.dim() != 2 or lengths.shape != wav.shape[:1]:
-            raise ValueError(f"wav must be (B, T) and lengths (B,), got {(*wav.shape,)}, {(*lengths.shape,)}")
-        items = [
-            torch.tensor(self._phones(row[:length]), device=wav.device)
-            for row, length in zip(wav, lengths.tolist(), strict=True)
-        ]
-        frames = torch.tensor([len(item) for item in items], device=wav.device)
-        return Content(pad_sequence(items, batch_first=True), frames)
+        return one_by_one(wav, lengths, lambda row: torch.tensor(self._phones(row), device=wav.device))
 
     def _phones(self, wav: Tensor) -> list[int]:
         """Class of each frame of wav (T,), one at least."""

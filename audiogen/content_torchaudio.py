@@ -13,9 +13,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from audiogen.content import Content
+from audiogen.content import Content, one_by_one
 from audiogen.files import replacing
 from audiogen.nn.phonetic_encoder import k_means, nearest
 
@@ -90,15 +89,7 @@ class TorchaudioContent(torch.nn.Module):
         One by one, because these models normalise over an item's time. Raises ValueError for shapes that do
         not fit, and without a codebook.
         """
-        if wav.dim() != 2 or lengths.shape != wav.shape[:1]:
-            raise ValueError(f"wav must be (B, T) and lengths (B,), got {(*wav.shape,)}, {(*lengths.shape,)}")
-        centres = self.codebook.to(wav.device)
-        items = [
-            nearest(self.features(row[:length]), centres)
-            for row, length in zip(wav, lengths.tolist(), strict=True)
-        ]
-        frames = torch.tensor([len(item) for item in items], device=wav.device)
-        return Content(pad_sequence(items, batch_first=True), frames)
+        return one_by_one(wav, lengths, lambda row: nearest(self.features(row), self.codebook.to(wav.device)))
 
     def fit(self, waves: Sequence[Tensor], codes: int = 1024, most: int = 200_000, seed: int = 0) -> None:
         """Cluster the features of waveforms (T,) into a codebook of `codes` vectors.

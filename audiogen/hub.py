@@ -218,9 +218,12 @@ def _load_vocoder(name: str | os.PathLike[str], system: Any, device: torch.devic
 
 def _load_content(name: str | os.PathLike[str], system: Any, device: torch.device) -> Any:
     """The content encoder, in eval mode on `device`. Raises UnknownModel if it is none that fits."""
-    from audiogen.content_recognised import RecognisedContent
+    if name == RECOGNISER:
+        from audiogen.content_recognised import RecognisedContent
 
-    content = RecognisedContent().to(device) if name == RECOGNISER else load(name, device)
+        content: Any = RecognisedContent().to(device)
+    else:
+        content = load(name, device)
     if not hasattr(content, "encode"):
         raise UnknownModel(f"{str(name)!r} is no content encoder; name the one the model was trained with")
     if content.vocabulary > (known := system.hparams["vocabulary"]):

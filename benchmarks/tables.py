@@ -25,6 +25,7 @@ ENHANCERS = ("storm",)
 CONVERTERS = ("stablevc", "speaker-encoder")
 COMPOSERS = ("melody",)
 VOCODERS = ("vocos-16k", "vocos-16k-causal", "vocos-24k-music")
+CARDS = (*VOICES, *ENHANCERS, *CONVERTERS, *COMPOSERS, *VOCODERS)
 FILES = (
     "README.md",
     "docs/sampling.md",
@@ -35,7 +36,7 @@ FILES = (
     "docs/enhancing.md",
     "docs/storm.md",
     "docs/streaming.md",
-    *(f"models/{name}/README.md" for name in (*VOICES, *ENHANCERS, *CONVERTERS, *COMPOSERS, *VOCODERS)),
+    *(f"models/{name}/README.md" for name in CARDS),
 )
 
 
@@ -455,7 +456,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "sampling enhancement": sampling_enhancement,
     "sampling voice": sampling_voice,
     "sampling peers": sampling_peers,
-    **{f"{name} sha256": digest(name) for name in (*VOICES, *ENHANCERS, *CONVERTERS, *COMPOSERS, *VOCODERS)},
+    **{f"{name} sha256": digest(name) for name in CARDS},
 }
 
 

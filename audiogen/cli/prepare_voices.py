@@ -76,8 +76,8 @@ def voices(
 
     Writes voices.safetensors (one file for `data.path`) and test/ with the clips kept for evaluation. With
     --source, prompts and readers join only where --ivr and --voice ask for them. Each voice is kept in
-    parts/, from where a further call goes on. Needs the program `flite` for its
-    voices. Licence of the prompts: CC-BY-SA 3.0.
+    parts/, from where a further call goes on. Needs the program `flite` for its voices. Licence
+    of the prompts: CC-BY-SA 3.0.
     """
     import torch
 

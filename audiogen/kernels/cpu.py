@@ -163,10 +163,8 @@ def project(
 
     before and magnitude (B, ., F): of the frames that waited and of those that follow them, more than m.
     """
-    (batch, count, bins), waiting = (
-        consistent.shape,
-        before[0].shape[1] + before[1].shape[1] - consistent.shape[1],
-    )
+    batch, count, bins = consistent.shape
+    waiting = sum(part.shape[1] for part in before) - count
     out, after = np.empty((batch, count, bins), np.complex64), np.empty((batch, waiting, bins), np.complex64)
     done, wanted = np.empty((batch, count, bins), np.float32), np.empty((batch, waiting, bins), np.float32)
     spectra, sizes = (_parts(x) for x in (*before, consistent)), (_array(x) for x in magnitude)
