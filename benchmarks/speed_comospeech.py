@@ -21,6 +21,7 @@ import torch
 from audiogen import hub
 from audiogen.acoustic_model import Condition
 from audiogen.files import write_text
+from audiogen.memory import keep_freed
 from audiogen.report import machine_context
 from audiogen.speech import SpeechOptions
 from audiogen.text.frontend import TextFrontEnd
@@ -86,6 +87,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure, print and save."""
     args = parse()
+    keep_freed()  # as the command does
     torch.set_num_threads(args.threads)
     system = hub.load(args.model)
     rows = [

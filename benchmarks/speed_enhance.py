@@ -29,6 +29,7 @@ from speed_vocoder import measure
 from audiogen import hub
 from audiogen.enhancement import EnhanceOptions
 from audiogen.files import write_text
+from audiogen.memory import keep_freed
 from audiogen.nn.ncsnpp import NCSNpp
 from audiogen.report import StageTimer, machine_context
 from audiogen.systems.storm import StoRM
@@ -147,6 +148,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print and save."""
     args = parse(words)
+    keep_freed()  # as the command does
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     with torch.inference_mode():

@@ -22,6 +22,7 @@ import torch
 
 from audiogen import hub
 from audiogen.files import write_text
+from audiogen.memory import keep_freed
 from audiogen.music import MusicOptions
 from audiogen.report import StageTimer, machine_context
 
@@ -135,6 +136,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print and save."""
     args = parse(words)
+    keep_freed()  # as the command does
     torch.set_num_threads(args.threads)
     system = hub.load(args.model)
     steps = [int(n) for n in args.steps.split(",")]

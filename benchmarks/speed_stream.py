@@ -25,6 +25,7 @@ import torch
 
 from audiogen import hub
 from audiogen.files import write_text
+from audiogen.memory import keep_freed
 from audiogen.report import PlayOut, percentile, stream_totals
 from audiogen.speech import Piece, SpeechItem, SpeechOptions, check_steps, speak
 from audiogen.speech_stream import speak_in_chunks
@@ -143,6 +144,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure, print and save."""
     args = parse()
+    keep_freed()  # as the command does
     torch.set_num_threads(args.threads)
     texts = [line.split("|")[1] for line in args.sentences.read_text(encoding="utf-8").splitlines()[1:]]
     warm_up, sentences = texts[: args.warm_up], texts[args.warm_up : args.warm_up + args.limit]

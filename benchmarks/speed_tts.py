@@ -31,6 +31,7 @@ import torch
 import audiogen.text
 from audiogen import hub
 from audiogen.files import write_text
+from audiogen.memory import keep_freed
 from audiogen.report import machine_context, percentile
 from audiogen.speech import SpeechItem, SpeechOptions, check_steps, join, speak
 from audiogen.text.frontend import TextFrontEnd
@@ -247,6 +248,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     """Measure, print and save."""
     args = parse()
+    keep_freed()  # as the command does
     torch.set_num_threads(args.threads)
     texts = [line.split("|")[1] for line in args.sentences.read_text(encoding="utf-8").splitlines()[1:]]
     warm_up, sentences = texts[: args.warm_up], texts[args.warm_up : args.warm_up + args.limit]

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from audiogen import hub
 from audiogen.files import write_text
+from audiogen.memory import keep_freed
 from audiogen.report import machine_context
 
 HERE = Path(__file__).parent
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "speed_vocoder.json")
     args = parser.parse_args()
+    keep_freed()  # as the command does
     torch.set_num_threads(args.threads)
     contenders = {}
     for model in args.models:

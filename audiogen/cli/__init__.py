@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
+from audiogen.memory import keep_freed
+
 SETTINGS: dict[str, Any] = {  # markdown, because square brackets vanish from help in rich's own markup
     "add_completion": False,
     "pretty_exceptions_enable": False,
@@ -144,6 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     Training verbs keep their tracebacks.
     """
     argv = sys.argv[1:] if argv is None else argv
+    keep_freed()
     try:
         build_app()(args=argv, prog_name="audiogen")
     except SystemExit as stop:

@@ -28,6 +28,7 @@ from audiogen.cli.work import (
     portable,
 )
 from audiogen.files import sweep_parts
+from audiogen.memory import keep_freed
 
 TRIES = 2  # of a group; then each of its jobs has one of its own, so that only the culprit is lost
 STILLBORN = 3  # workers in a row that may die before they have loaded
@@ -218,6 +219,7 @@ def serve(open_session: Open, pipe: Connection) -> None:
     """The life of a worker: load, then do group after group until there is none, or nobody who asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal interrupts all; the parent says what follows
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    keep_freed()
     listener, started = Listener(), time.perf_counter()
     try:
         session = open_session(listener.console)

@@ -25,6 +25,7 @@ from audiogen.cli.work import (
     died,
     portable,
 )
+from audiogen.memory import keep_freed
 
 RETRIES = 3  # of one group whose actor died
 
@@ -42,6 +43,7 @@ class Actor:
     """An actor: loads the model once, then does the groups that come."""
 
     def __init__(self, open_session: Open) -> None:
+        keep_freed()
         self._listener, started = Listener(), time.perf_counter()
         self._failure: Exception | None = None
         try:
