@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent))  # as a program
 import fake_content
 from docs_commands import program
 from fake_enhancer import fake_pesq
-from noisy_corpus import write_ivr, write_noise
+from noisy_corpus import write_ivr, write_noise, write_texts
 from synthetic_corpus import TEXTS, utter, write_corpus
 from synthetic_songs import melody, score_of, write_opencpop
 
 from audiogen import hub, weights
 from audiogen.audio import Audio, write_audio
 from audiogen.cli import main
+from audiogen.data import more_noisy_speech
 
 SECOND_VOICE = ["The gate is open.", "A cat sat on the wall.", "We sold the old house."]
 
@@ -150,8 +151,14 @@ def fill_enhancement(folder):
     """Speech and noise, and recordings."""
     sound("recording.wav")
     sound("calls/one.wav", 1)
-    write_ivr(folder / "ivr")
+    write_texts(write_ivr(folder / "ivr"))
     write_noise(folder / "ESC-10")
+
+
+def patch_enhancement(patch, folder):
+    """PESQ without its package, and one reader, whose library pip brings."""
+    fake_pesq(patch)
+    patch.setattr(more_noisy_speech, "READERS", ("espeak:en-us+f3",))
 
 
 TINY_STORM = (
@@ -162,7 +169,7 @@ TINY_STORM = (
 )
 ENHANCEMENT = Place(
     fill_enhancement,
-    lambda patch, folder: fake_pesq(patch),
+    patch_enhancement,
     {
         "audiogen evaluate enhance --noisy data/enhancement/test/noisy --clean data/enhancement/test/clean "
         "--report scores.json": ("--limit", "2"),
@@ -172,7 +179,14 @@ ENHANCEMENT = Place(
             "--rooms",
             "1",
         ),
+        "audiogen prepare enhancement --noise ESC-10 --out data/enhancement "
+        "--reader-minutes 2 --generated 15": (
+            *("--speech", "ivr", "--rooms", "1", "--reader-minutes", "0.05", "--generated", "1"),
+        ),
         "audiogen fit -c configs/storm.yaml --model.init_args.predictor alone": TINY_STORM,
+        "audiogen fit -c configs/storm.yaml --model.init_args.predictor alone "
+        "--model.init_args.predictor_from runs/storm/first.ckpt "
+        "--model.init_args.perceptual 0.4 --model.init_args.sdr 0.1": TINY_STORM,
         "audiogen fit -c configs/storm.yaml --model.init_args.predictor frozen "
         "--model.init_args.predictor_from runs/storm/first.ckpt "
         "--model.init_args.residual_std 0.05": TINY_STORM,

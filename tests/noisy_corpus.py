@@ -26,6 +26,12 @@ def write_ivr(folder):
     return folder
 
 
+def write_texts(ivr):
+    """Texts of the English prompts of `write_ivr`."""
+    lines = [f"prompt{n}|Sentence number {n}.|Sentence number {n}." for n in range(PROMPTS)]
+    (ivr / "en" / "metadata.csv").write_text("\n".join(lines) + "\n")
+
+
 def write_noise(folder, kinds=("rain", "rooster"), folds=(1, 2, 4)):
     """ESC-10's layout; the second class is a short sound, filled up with silence."""
     for number, kind in enumerate(kinds):

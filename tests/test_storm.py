@@ -1,6 +1,7 @@
 """The enhancer itself, at a tiny size."""
 
 import copy
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from audiogen import hub
 from audiogen.enhancement import EnhanceOptions
 from audiogen.report import StageTimer
 from audiogen.sampling.mean_paths import OUVE
-from audiogen.systems.storm import QUALITY, Preconditioned, Preset, Published, StoRM, sampling_plan
+from audiogen.systems.storm import QUALITY, Preset, StoRM, sampling_plan
+from audiogen.systems.storm_objectives import Preconditioned, Published, WaveformLoss
 from audiogen.training.checkpoint import read_checkpoint
 from audiogen.training.cli import main as fit
 
@@ -162,6 +164,48 @@ def test_losses_have_their_closed_forms():
     x = PATH.add_noise(clean, error, t, y=end)
     loss = OBJECTIVES["score"].score_loss(torch.zeros_like(x), clean, x, t, end)
     assert loss.item() == pytest.approx(error.abs().square().mean().item() / 2, rel=1e-4)
+
+
+def test_the_loss_of_waveforms_is_that_of_its_parts(noisy):
+    clean = mixtures(3, 6000)[0]
+    # an error of a tenth of the amplitude that has nothing in common with the signal: 20 dB
+    time = torch.arange(16000) / 16000
+    tone, other = (torch.sin(2 * torch.pi * f * time)[None] for f in (200, 300))
+    assert WaveformLoss(0, 0.5, 16000)(tone + 0.1 * other, tone).item() == pytest.approx(-10, rel=1e-3)
+    assert WaveformLoss(0, 1, 16000)(tone, tone).item() == pytest.approx(-30)  # no more than that to gain
+    heard = WaveformLoss(1, 0, 16000)
+    assert heard(clean, clean).item() == pytest.approx(0, abs=1e-4)
+    assert heard(0.3 * noisy, clean).item() == pytest.approx(heard(noisy, clean).item(), rel=1e-3)
+    before, near = noisy.clone(), clean + 0.02 * (noisy - clean)
+    assert 0.01 < heard(near, clean) < heard(noisy, clean)
+    assert torch.equal(noisy, before)
+    both = WaveformLoss(0.5, 0.1, 16000)(noisy, clean)
+    parts = 0.5 * heard(noisy, clean) + 0.1 * WaveformLoss(0, 1, 16000)(noisy, clean)
+    assert both.item() == pytest.approx(parts.item(), rel=1e-5)
+    with pytest.raises(ValueError, match="5000 samples are too few"):
+        heard(noisy[:, :5000], clean[:, :5000])
+
+
+def test_the_loss_of_waveforms_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_pesq", None)
+    WaveformLoss(0, 1, 16000)
+    with pytest.raises(ValueError, match=r"0.4 needs torch-pesq: pip install 'audiogen\[perceptual\]'"):
+        WaveformLoss(0.4, 0, 16000)
+
+
+def test_a_predictor_learns_by_its_waveforms_too():
+    clean, noisy = mixtures(2, 8000)
+    batch = {"clean": clean, "noisy": noisy, "ids": ["a", "b"]}
+    losses = []
+    for weights in ({}, {"sdr": 0.1, "perceptual": 0.4}):
+        system = tiny(predictor="alone", **weights).train()
+        system.on_fit_start()
+        losses.append(system.training_step(batch, 0))
+    wav = system.stft.synthesise(system.predict(system.stft.analyse(noisy)), 8000)
+    expected = losses[0] + WaveformLoss(0.4, 0.1, 16000)(wav, clean)
+    assert losses[1].item() == pytest.approx(expected.item(), rel=1e-5)
+    losses[1].backward()
+    assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in system.predictor.parameters())
 
 
 def test_what_the_networks_are_shown():

@@ -47,22 +47,51 @@ def enhancement(
     repeats: Annotated[
         int, typer.Option("--repeats", min=1, help="Test items of each class of noise at each level.")
     ] = 1,
+    reader_minutes: Annotated[
+        float,
+        typer.Option(
+            "--reader-minutes",
+            min=0.0,
+            help="Minutes of the English prompts read by each of 24 synthetic voices, to learn from.",
+        ),
+    ] = 0.0,
+    generated: Annotated[
+        int,
+        typer.Option(
+            "--generated",
+            min=0,
+            help="Generated noises of each kind (coloured, gusts, hum, babble), to learn from.",
+        ),
+    ] = 0,
     seed: Seed = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that simulate rooms.")] = 1,
 ) -> None:
     """Telephone prompts, noise and rooms, 16 kHz, to be mixed while a model trains; and a fixed test set.
 
     Writes mixtures.safetensors (one file for `data.path`) and test/ with clean/, noisy/ and manifest.jsonl,
-    mixtures at -5 to 15 dB of a voice, noise and rooms that training does not hear. Licences: the prompts
+    mixtures at -5 to 15 dB of a voice, noise and rooms that training does not hear. Synthetic voices need the
+    program `flite`; what is read and generated lies in readers/ and generated/. Licences: the prompts
     CC-BY-SA 3.0, ESC-10 CC-BY 3.0.
     """
     from audiogen.data import ivr
-    from audiogen.data.enhancement import Corpus, build
+    from audiogen.data.enhancement import SAMPLE_RATE, Corpus, build
+    from audiogen.data.more_noisy_speech import READERS, generate_noises, read_prompts
     from audiogen.data.noises import list_noises
 
     out.mkdir(parents=True, exist_ok=True)
     clips = ivr.list_clips(speech if speech is not None else ivr.fetch(out / "source", say=say))
-    corpus = Corpus(clips, list_noises(noise), test_speaker, test_fold)
+    noises = list_noises(noise)
+    if reader_minutes:
+        texts = [clip.text for clip in clips if clip.text]
+        if not texts:
+            raise typer.BadParameter(
+                "the prompts have no English texts to read; leave it at 0", param_hint="--reader-minutes"
+            )
+        clips += read_prompts(READERS, texts, out / "readers", reader_minutes, SAMPLE_RATE, seed, progress)
+    if generated:
+        talkers = [clip for clip in clips if clip.speaker != test_speaker]
+        noises += list_noises(generate_noises(out / "generated", generated, talkers, SAMPLE_RATE, seed))
+    corpus = Corpus(clips, noises, test_speaker, test_fold)
     facts = {"licence": "CC-BY-SA 3.0 (speech), that of the noise", "attribution": ivr.ATTRIBUTION}
     entries = build(
         out,

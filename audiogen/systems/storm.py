@@ -7,7 +7,6 @@ compressed amplitudes.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -26,10 +25,9 @@ from audiogen.sampling.grids import append_zero, uniform_lambda, uniform_t
 from audiogen.sampling.loop import run
 from audiogen.sampling.mean_paths import OUVE
 from audiogen.sampling.noise import ItemNoise
-from audiogen.sampling.paths import expand
 from audiogen.sampling.plans import Plan, consistency, multistep, predictor_corrector, sde_multistep
-from audiogen.sampling.prediction import EDM, Score, from_x0, to_x0
-from audiogen.spectral import StftSpec, as_channels, as_complex
+from audiogen.spectral import StftSpec
+from audiogen.systems.storm_objectives import OBJECTIVES, WaveformLoss
 from audiogen.training.checkpoint import read_checkpoint, release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
@@ -81,113 +79,6 @@ def sampling_plan(path: OUVE, preset: Preset, t_eps: float) -> Plan:
     return SOLVERS[preset.solver](path, times)
 
 
-@dataclass(frozen=True)
-class Objective(ABC):
-    """How the networks see spectra and what they learn to predict; end: the mean of the path.
-
-    path: of the diffusion. data_std, residual_std: root mean square, over complex bins, of clean spectra and
-    of what the predictor leaves of them, the scales of what networks see and predict. level: sigma / alpha at
-    which a consistency model returns its input; 0 for all others.
-    """
-
-    path: OUVE
-    data_std: float
-    residual_std: float
-    level: float = 0.0
-
-    @abstractmethod
-    def predict(self, net: nn.Module, noisy: Tensor) -> Tensor:
-        """The predictor's clean spectrum (B, F, N)."""
-
-    @abstractmethod
-    def predictor_loss(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Error of the predictor -> scalar."""
-
-    @abstractmethod
-    def output(self, net: nn.Module, x: Tensor, t: Tensor, given: Sequence[Tensor], end: Tensor) -> Tensor:
-        """What the score network says of the state x (B, F, N) at times t (B,), given clean-ish spectra."""
-
-    @abstractmethod
-    def denoised(self, out: Tensor, x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-        """Estimate of the clean spectrum from that output."""
-
-    @abstractmethod
-    def score_loss(self, out: Tensor, clean: Tensor, x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-        """Error of that output -> scalar."""
-
-
-class Preconditioned(Objective):
-    """The score network predicts what the predictor left, preconditioned as in EDM (Karras et al. 2022).
-
-    With u = x - end the path has no mean: u = alpha (clean - end) + sigma z. Networks see inputs and predict
-    targets of about unit variance at every time, and start at: the noisy spectrum, a Wiener-like share of u.
-    """
-
-    @property
-    def kind(self) -> EDM:
-        """Prediction type of the residual."""
-        return EDM(self.residual_std, self.level)
-
-    def predict(self, net: nn.Module, noisy: Tensor) -> Tensor:
-        """See `Objective`; the network predicts a correction of the noisy spectrum."""
-        scaled = as_channels([noisy / self.data_std])
-        return noisy + self.data_std * as_complex(net(scaled))
-
-    def predictor_loss(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Squared error of the complex spectrum and of its magnitudes, relative to the data's power."""
-        error = estimate - clean
-        power = error.real.square() + error.imag.square()
-        magnitudes = (estimate.abs() - clean.abs()).square()
-        return (power + magnitudes).mean() / (2 * self.data_std**2)
-
-    def output(self, net: nn.Module, x: Tensor, t: Tensor, given: Sequence[Tensor], end: Tensor) -> Tensor:
-        """See `Objective`; the network is told log(alpha / sigma)."""
-        scale = expand(self.kind.input_scale(self.path.at(t)), x)
-        planes = [scale * (x - end), *(plane / self.data_std for plane in given)]
-        return as_complex(net(as_channels(planes), self.path.lam(t).float()))
-
-    def denoised(self, out: Tensor, x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-        """See `Objective`."""
-        return end + to_x0(self.kind, out, x - end, t, self.path)
-
-    def score_loss(self, out: Tensor, clean: Tensor, x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-        """Squared error of the output, which weights the denoised data by 1 / c_out^2 (EDM's weighting)."""
-        error = out - from_x0(self.kind, clean - end, x - end, t, self.path)
-        return (error.real.square() + error.imag.square()).mean()
-
-
-class Published(Objective):
-    """Score matching as released with the papers: the score is minus the network's output over t.
-
-    Networks see spectra as they are and log t; the predictor's output is its estimate.
-    """
-
-    def predict(self, net: nn.Module, noisy: Tensor) -> Tensor:
-        """See `Objective`."""
-        return as_complex(net(as_channels([noisy])))
-
-    def predictor_loss(self, estimate: Tensor, clean: Tensor) -> Tensor:
-        """Half the squared error (Lemercier et al. 2023), a mean over bins."""
-        return (estimate - clean).abs().square().mean() / 2
-
-    def output(self, net: nn.Module, x: Tensor, t: Tensor, given: Sequence[Tensor], end: Tensor) -> Tensor:
-        """See `Objective`; the score (B, F, N)."""
-        return as_complex(net(as_channels([x, *given]), torch.log(t))) / -expand(t.double(), x)
-
-    def denoised(self, out: Tensor, x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-        """See `Objective`."""
-        return to_x0(Score(), out, x, t, self.path, y=end)
-
-    def score_loss(self, out: Tensor, clean: Tensor, x: Tensor, t: Tensor, end: Tensor) -> Tensor:
-        """Half of |sigma score + z|^2, a mean over bins (Richter et al. 2023, equation 15)."""
-        sigma = expand(self.path.sigma(t), x)
-        error = sigma * (out - from_x0(Score(), clean, x, t, self.path, y=end))
-        return error.abs().square().mean() / 2
-
-
-OBJECTIVES: dict[str, type[Objective]] = {"edm": Preconditioned, "score": Published}
-
-
 class StoRM(L.LightningModule):
     """Enhancement of 16 kHz speech: a predictor, and a diffusion from its estimate to clean speech.
 
@@ -196,7 +87,8 @@ class StoRM(L.LightningModule):
     the score's loss reach the predictor, "alone" only the predictor, "frozen" only the score network, "none"
     has no predictor (SGMSE+). predictor_from: checkpoint of a StoRM whose predictor to begin with. objective:
     "edm" or "score" (see OBJECTIVES). data_std, residual_std: see `Objective`. backbone: one of BACKBONES,
-    predictor_net and score_net its arguments. alpha: the predictor's share of the loss. consistent: whether
+    predictor_net and score_net its arguments. alpha: the predictor's share of the loss. perceptual, sdr: what
+    `WaveformLoss` adds to it; a trained predictor gains by them what the ear misses. consistent: whether
     the score network is a consistency model, as `StoRMDistill` makes it of one with objective "edm". Raises
     ValueError for names that are none of these and for a predictor_from that does not fit.
     """
@@ -216,6 +108,8 @@ class StoRM(L.LightningModule):
         predictor_net: dict[str, Any] | None = None,
         score_net: dict[str, Any] | None = None,
         alpha: float = 0.5,
+        perceptual: float = 0.0,
+        sdr: float = 0.0,
         consistent: bool = False,
         lr: float = 1e-3,
         lr_final: float = 1e-5,
@@ -235,6 +129,7 @@ class StoRM(L.LightningModule):
         self.sample_rate, self.hop_length = sample_rate, self.stft.hop_length
         self.path, self.t_eps = OUVE(**(path or {})), t_eps
         self.mode, self.alpha = predictor, alpha
+        self.waveform_loss: WaveformLoss | None = None
         self.presets = CONSISTENT if consistent else QUALITY
         level = float(torch.exp(-self.path.lam(t_eps))) if consistent else 0.0
         self.objective = OBJECTIVES[objective](self.path, data_std, residual_std, level)
@@ -274,6 +169,11 @@ class StoRM(L.LightningModule):
         """Let a checkpoint say how to rebuild the system."""
         checkpoint["release"] = self.release()
 
+    def on_fit_start(self) -> None:
+        """Make the loss of waveforms, if there is to be one. Raises ValueError without what it needs."""
+        weights = self.hparams["perceptual"], self.hparams["sdr"]
+        self.waveform_loss = WaveformLoss(*weights, self.sample_rate) if any(weights) else None
+
     def predict(self, noisy: Tensor) -> Tensor:
         """Noisy spectrum (B, F, N) -> the mean that the diffusion ends at: the predictor's, or itself."""
         return noisy if self.predictor is None else self.objective.predict(self.predictor, noisy)
@@ -297,6 +197,9 @@ class StoRM(L.LightningModule):
         losses = []
         if self.mode in ("joint", "separate", "alone"):
             losses.append(self.objective.predictor_loss(end, clean))
+            if self.waveform_loss is not None:
+                wav = self.stft.synthesise(end, batch["clean"].shape[-1])
+                losses[-1] = losses[-1] + self.waveform_loss(wav, batch["clean"])
             self.log("train/predictor", losses[-1], prog_bar=True)
         if self.score is not None:
             losses.append(self.score_loss(clean, noisy, end if self.mode == "joint" else end.detach()))
