@@ -3,10 +3,11 @@
     python benchmarks/speed_vocoder.py [--peers DIR]
 
 Every contender decodes mels of its own front end, `--seconds` of audio at batch 1; ours also stream them in
-chunks of 4 and 16 frames, and do it all with their loops compiled by Numba as well. They take turns in one
-process, a matrix product between them as a measure of the machine at that moment; medians over `--runs`
-turns. The peers' official modules have random weights, which their speed does not depend on; DIR holds them
-as `vocoder_parity.py` says. RTF is compute seconds over audio seconds.
+chunks of 4 and 16 frames, and do it all with their loops compiled by Numba as well; everything on `--threads`
+threads and on one, which is what a stream uses. They take turns in one process, a matrix product between them
+as a measure of the machine at that moment; medians over `--runs` turns. The peers' official modules have
+random weights, which their speed does not depend on; DIR holds them as `vocoder_parity.py` says. RTF is
+compute seconds over audio seconds.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ from audiogen.report import machine_context
 
 HERE = Path(__file__).parent
 CHUNKS = (4, 16)
+Key = TypeVar("Key")
 Contender = tuple[Callable[[], object], float]  # what to time, seconds of audio it makes
 
 
@@ -75,10 +77,21 @@ def peers(folder: Path, seconds: float) -> dict[str, Contender]:
     }
 
 
-def measure(contenders: dict[str, Contender], runs: int) -> tuple[dict[str, Any], list[float]]:
+def on(threads: int, contender: Contender) -> Contender:
+    """The contender on so many threads."""
+    work, seconds = contender
+
+    def threaded() -> None:
+        torch.set_num_threads(threads)
+        work()
+
+    return threaded, seconds
+
+
+def measure(contenders: dict[Key, Contender], runs: int) -> tuple[dict[Key, Any], list[float]]:
     """Turns of all contenders -> RTF of each, and the milliseconds of the matrix product between them."""
     square = torch.randn(768, 768)
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[Key, list[float]] = {name: [] for name in contenders}
     calibration = []
     for run in range(runs + 1):
         for name, (work, _) in contenders.items():
@@ -116,14 +129,22 @@ def main() -> None:
             contenders |= ours(model, args.seconds, compiled)
     if args.peers is not None:
         contenders |= peers(args.peers, args.seconds)
+    everything = {
+        (threads, name): on(threads, contender)
+        for name, contender in contenders.items()
+        for threads in sorted({args.threads, 1}, reverse=True)
+    }
     with torch.inference_mode():
-        rows, calibration = measure(contenders, args.runs)
+        measured, calibration = measure(everything, args.runs)
+    rows, alone = ({name: measured[threads, name] for name in contenders} for threads in (args.threads, 1))
     for name, row in rows.items():
-        print(f"{name:40} RTF {row['rtf']:.4f} ({row['rtf_least']:.4f} to {row['rtf_most']:.4f})")
+        spread = f"{row['rtf_least']:.4f} to {row['rtf_most']:.4f}"
+        print(f"{name:40} RTF {row['rtf']:.4f} ({spread}), on one thread {alone[name]['rtf']:.4f}")
     content = {
         "context": {**machine_context(), "seconds": args.seconds, "runs": args.runs},
         "calibration_ms": [min(calibration), statistics.median(calibration), max(calibration)],
         "vocoders": rows,
+        "one_thread": alone,
     }
     args.out.parent.mkdir(exist_ok=True)
     write_text(args.out, json.dumps(content, indent=1) + "\n")

@@ -184,13 +184,14 @@ def vocoder_speed() -> str:
             f"{row['rtf']:.4f}",
             f"{row['rtf_least']:.4f} to {row['rtf_most']:.4f}",
             f"{1 / row['rtf']:.0f}x",
+            f"{found['one_thread'][name]['rtf']:.4f}",
         ]
         for name, row in found["vocoders"].items()
     ]
     context, product = found["context"], found["calibration_ms"]
     return "\n\n".join(
         [
-            table(["vocoder", "RTF", "over turns", "times real time"], rows),
+            table(["vocoder", "RTF", "over turns", "times real time", "RTF on one thread"], rows),
             f"{context['seconds']:.2f} s at batch 1, {context['runs']} turns in one process; a product of "
             f"matrices 768 wide between the turns took {product[1]:.1f} ms ({product[0]:.1f} to "
             f"{product[2]:.1f}). "

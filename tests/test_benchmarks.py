@@ -222,6 +222,20 @@ def test_contenders_take_turns_and_the_first_turn_is_not_counted(monkeypatch):
     assert calibration == [0.0] * 6
 
 
+def test_a_contender_works_on_as_many_threads_as_it_is_given():
+    import speed_vocoder
+
+    seen, before = [], torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            work, seconds = speed_vocoder.on(threads, (lambda: seen.append(torch.get_num_threads()), 3.0))
+            assert seconds == 3.0
+            work()
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2, 1]
+
+
 def test_a_stream_is_timed_over_the_same_frames_as_the_whole():
     import speed_vocoder
 
