@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -101,8 +101,11 @@ def hear(decoder: Decoder, pcm: bytes) -> None:
     decoder.end_utt()
 
 
-def decoder() -> Decoder:
-    """Pocketsphinx with its own English model. Raises RecogniserMissing where it is not installed."""
+def decoder(**settings: Any) -> Decoder:
+    """Pocketsphinx with its own English model. Raises RecogniserMissing where it is not installed.
+
+    settings: other than its defaults, as its documentation names them.
+    """
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
@@ -110,4 +113,4 @@ def decoder() -> Decoder:
             "the character error rate needs pocketsphinx, which is not installed; "
             "install the extra: pip install 'audiogen[eval]'"
         ) from error
-    return Decoder(samprate=SAMPLE_RATE, cmn="batch", loglevel="FATAL")
+    return Decoder(samprate=SAMPLE_RATE, cmn="batch", loglevel="FATAL", **settings)
