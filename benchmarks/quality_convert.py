@@ -5,8 +5,9 @@
 The recordings are the test clips of `audiogen prepare voices`; sources and targets are speakers that training
 did not hear. Of each ordered pair of speakers some clips of the one are said in the voice of the other, told
 by a few of its clips; likeness is the cosine of speaker embeddings, to clips that were not among these.
-Character error rates are of English sources. For the style a clip of a third speaker is taken, and the
-conversion's F0 compared with its and with the source's, the shorter stretched to the longer.
+Character error rates are of English sources. The style is the source's own, or told by a clip of the target,
+or by one of a third speaker: then the conversion's F0 is compared with its and with the source's, the shorter
+stretched to the longer.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ HERE = Path(__file__).parent
 TEST = HERE.parent / "data" / "voices" / "test"
 STEPS = "1,2,5,10,20"
 REFERENCES = 3  # clips that tell a target's voice
+Style = Literal["source", "target", "another"]  # whose intonation a conversion has
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,12 @@ class Judge:
             self._heard[key] = self.hear(self.wav(clip))
         return self._heard[key]
 
-    def score(self, pair: Pair, options: ConvertOptions, seed: int, styled: bool) -> dict[str, Any]:
-        """One conversion's numbers; styled: with the style of the third speaker."""
+    def score(self, pair: Pair, options: ConvertOptions, seed: int, style_of: Style) -> dict[str, Any]:
+        """One conversion's numbers."""
         rate, timer = self.system.sample_rate, StageTimer(getattr(self.system, "device", "cpu"))
         voice = self.voice(pair)
-        style = reference_style(self.system, Audio(self.wav(pair.style)[None], rate)) if styled else None
+        clip = {"source": None, "target": pair.references[0], "another": pair.style}[style_of]
+        style = None if clip is None else reference_style(self.system, Audio(self.wav(clip)[None], rate))
         source = Audio(self.wav(pair.source)[None], rate)
         blocks = convert_blocks(
             self.system, source, voice, style=style, options=options, seed=seed, timer=timer
@@ -169,11 +172,11 @@ class Judge:
             "to_target": self.likeness(vector, pair.others),
             "to_source": self.likeness(vector, pair.own),
         }
-        if pair.source.language.startswith("en") and not styled:
+        if pair.source.language.startswith("en") and style_of != "another":
             errors = character_errors(pair.source.text, self.hear(wav))
             before = character_errors(pair.source.text, self.understood(pair.source))
             row |= {"characters": errors.characters, "edits": errors.edits, "source_edits": before.edits}
-        if styled:
+        if style_of == "another":
             f0 = f0_contour(wav)
             row["f0_style"] = finite(stretched(self.f0(pair.style), f0))
             row["f0_source"] = finite(stretched(self.f0(pair.source), f0))
@@ -260,12 +263,11 @@ def main(words: Sequence[str] | None = None) -> None:
     wanted = conditions(system, [int(n) for n in args.steps.split(",")], args.solvers.split(","))
     entries = []
     default = ConvertOptions(keep_duration=args.keep_duration)
-    for name, options, styled in (
-        *((name, options, False) for name, options in wanted.items()),
-        ("style of another", default, True),
-    ):
+    kinds: list[tuple[str, ConvertOptions, Style]] = [(name, o, "source") for name, o in wanted.items()]
+    kinds += [("style of the target", default, "target"), ("style of another", default, "another")]
+    for name, options, style_of in kinds:
         asked = ConvertOptions(options.num_steps, options.solver, keep_duration=args.keep_duration)
-        rows = [judge.score(pair, asked, args.seed, styled) for pair in pairs]
+        rows = [judge.score(pair, asked, args.seed, style_of) for pair in pairs]
         entries.append({"condition": name, "nfe": system.nfe(asked), "summary": summary(rows), "items": rows})
         show(entries[-1])
     origin = {k: Path(v).name for k, v in hub.provenance(args.model, args.vocoder).items()}

@@ -92,8 +92,8 @@ def test_the_script_writes_every_condition(tmp_path, monkeypatch, capsys):
     quality_convert.main([*words, "--out", str(out), "--threads", "1", "--keep-duration"])
     content = json.loads(out.read_text())
     names = [entry["condition"] for entry in content["conditions"]]
-    assert names == ["student, 1", "euler, 2", "ab2, 2", "style of another"]
-    assert [entry["nfe"] for entry in content["conditions"]] == [1, 2, 2, 4]
+    assert names == ["student, 1", "euler, 2", "ab2, 2", "style of the target", "style of another"]
+    assert [entry["nfe"] for entry in content["conditions"]] == [1, 2, 2, 4, 4]
     first, *_, styled = content["conditions"]
     assert len(first["items"]) == content["context"]["pairs"] == 2
     assert first["summary"]["source_cer"]["value"] == 0  # what is heard is what is said
