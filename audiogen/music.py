@@ -24,17 +24,17 @@ class MusicOptions:
     """How to make music; None: the model's own.
 
     num_steps, guidance: of the diffusion; guidance 1 = off. temperature, top_k, top_p: how the language model
-    draws, as `nn.lm.Choice` says. lm_guidance: weight of the caption in it. opening: chunks that are made at
-    once at first, advance: later; fewer are heard earlier and cost more. Raises ValueError for numbers of
-    chunks below 1; what else is out of range the system refuses.
+    draws, as `nn.lm.Choice` says. lm_guidance: weight of the caption in it; 1 = off and half its work.
+    opening: chunks that are made at once at first, advance: later; fewer are heard earlier and cost more.
+    Raises ValueError for numbers of chunks below 1; what else is out of range the system refuses.
     """
 
     num_steps: int | None = None
     guidance: float | None = None
     temperature: float = 1.0
     top_k: int = 0
-    top_p: float = 1.0
-    lm_guidance: float = 1.0
+    top_p: float = 0.95
+    lm_guidance: float = 3.0
     opening: int | None = None
     advance: int | None = None
 

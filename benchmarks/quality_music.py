@@ -149,7 +149,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, help="default: the model's")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.95)
-    parser.add_argument("--lm-guidance", type=float, default=1.5)
+    parser.add_argument("--lm-guidance", type=float, default=3.0)
     parser.add_argument("--known", type=int, default=400, help="renderings that the classifier is fitted to")
     parser.add_argument("--batch-size", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -186,7 +186,7 @@ ENHANCEMENT = Place(
         "audiogen fit -c configs/storm.yaml --model.init_args.predictor alone": TINY_STORM,
         "audiogen fit -c configs/storm.yaml --model.init_args.predictor alone "
         "--model.init_args.predictor_from runs/storm/first.ckpt "
-        "--model.init_args.perceptual 0.4 --model.init_args.sdr 0.1": TINY_STORM,
+        "--model.init_args.perceptual 0.4 --model.init_args.sdr 0.15": TINY_STORM,
         "audiogen fit -c configs/storm.yaml --model.init_args.predictor frozen "
         "--model.init_args.predictor_from runs/storm/first.ckpt "
         "--model.init_args.residual_std 0.05": TINY_STORM,

@@ -145,7 +145,7 @@ def test_a_recording_shorter_than_a_chunk_is_refused(system):
 
 def test_passes_are_counted(system):
     """10 s in the paper: a token for each of 25 a second, and T evaluations of the network."""
-    options = MusicOptions(num_steps=5, guidance=1.0)
+    options = MusicOptions(num_steps=5, guidance=1.0, lm_guidance=1.0)
     assert system.passes(4 * SECONDS, options) == Passes(4 * TOKENS, 5)
     assert system.passes(8 * SECONDS, options) == Passes(8 * TOKENS, 15)
     assert system.passes(8 * SECONDS, MusicOptions(num_steps=5, advance=1, lm_guidance=2.0)) == Passes(

@@ -19,7 +19,6 @@ from audiogen.speech import stable_seed
 USUAL_SECONDS = 10.0
 MOST_SECONDS = 60.0  # the command line has no limit
 EXAMPLES = ("slow solo piano in A minor", "fast violin, joyful", "calm strings")
-TOP_P, LM_GUIDANCE = 0.95, 1.5  # those of `audiogen music`
 
 
 def compose(

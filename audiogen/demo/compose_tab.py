@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from audiogen.demo import compose, parts
-from audiogen.demo.compose import EXAMPLES, LM_GUIDANCE, MOST_SECONDS, TOP_P, frames
+from audiogen.demo.compose import EXAMPLES, MOST_SECONDS, frames
 from audiogen.demo.errors import readable
 from audiogen.demo.models import COMPOSE, Shelf
 from audiogen.demo.player import player
@@ -69,8 +69,6 @@ class ComposeTab:
         options = MusicOptions(
             steps or None,
             temperature=temperature,
-            top_p=TOP_P,
-            lm_guidance=LM_GUIDANCE,
             opening=1 if early else None,
         )
         tell = parts.teller(progress)

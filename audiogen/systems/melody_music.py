@@ -25,7 +25,7 @@ from audiogen.weights import CHECKPOINT, build
 
 PARTS = ("lm", "diffusion", "autoencoder", "tokenizer")
 HALF = ("lm", "diffusion")  # parts whose weights are released with 16 bits
-STEERED_CHOICE, STEERED_GUIDANCE = Choice(top_p=0.95), 1.5  # of tokens, as `audiogen music` draws them
+STEERED_CHOICE, STEERED_GUIDANCE = Choice(top_p=0.95), 1.5  # of tokens: steering is to change what they say
 
 
 @dataclass
