@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,17 +82,19 @@ def enhancement(
     out.mkdir(parents=True, exist_ok=True)
     clips = ivr.list_clips(speech if speech is not None else ivr.fetch(out / "source", say=say))
     noises = list_noises(noise)
+    corpus = Corpus(clips, noises, test_speaker, test_fold)  # which may refuse them
     if reader_minutes:
         texts = [clip.text for clip in clips if clip.text]
         if not texts:
             raise typer.BadParameter(
                 "the prompts have no English texts to read; leave it at 0", param_hint="--reader-minutes"
             )
-        clips += read_prompts(READERS, texts, out / "readers", reader_minutes, SAMPLE_RATE, seed, progress)
+        read = read_prompts(READERS, texts, out / "readers", reader_minutes, SAMPLE_RATE, seed, progress)
+        corpus = replace(corpus, clips=[*clips, *read])
     if generated:
-        talkers = [clip for clip in clips if clip.speaker != test_speaker]
-        noises += list_noises(generate_noises(out / "generated", generated, talkers, SAMPLE_RATE, seed))
-    corpus = Corpus(clips, noises, test_speaker, test_fold)
+        talkers = [clip for clip in corpus.clips if clip.speaker != test_speaker]
+        made = list_noises(generate_noises(out / "generated", generated, talkers, SAMPLE_RATE, seed))
+        corpus = replace(corpus, noises=[*noises, *made])
     facts = {"licence": "CC-BY-SA 3.0 (speech), that of the noise", "attribution": ivr.ATTRIBUTION}
     entries = build(
         out,

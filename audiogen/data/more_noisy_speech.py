@@ -60,9 +60,14 @@ def read_prompts(
 
 
 def generate_noises(folder: Path, count: int, clips: Sequence[Clip], sample_rate: int, seed: int = 0) -> Path:
-    """`count` noises of each of KINDS, 5 s: FOLDER/KIND/0-NUMBER-A.wav -> FOLDER. Babble is of `clips`."""
+    """`count` noises of each of KINDS, 5 s: FOLDER/KIND/0-NUMBER-A.wav -> FOLDER. Babble is of `clips`.
+
+    Those of an earlier call go.
+    """
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
+        for old in (folder / kind).glob("0-*-A.wav"):
+            old.unlink()
         for number in range(count):
             rng = np.random.default_rng([seed, KINDS.index(kind), number])
             wav = babble(rng, clips, sample_rate) if kind == "babble" else NOISES[kind](rng, sample_rate)

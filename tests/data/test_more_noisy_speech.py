@@ -21,6 +21,7 @@ def test_noises_are_files_in_the_layout_of_the_corpus_and_come_out_the_same(tmp_
     clips = ivr.list_clips(write_ivr(tmp_path / "ivr"))
     found = list_noises(generate_noises(tmp_path / "a", 2, clips, RATE, seed=3))
     assert [noise.id for noise in found] == [f"{kind}/0-{n:03d}-A" for kind in sorted(KINDS) for n in (0, 1)]
+    generate_noises(tmp_path / "b", 3, clips, RATE, seed=5)  # of which nothing stays
     again = list_noises(generate_noises(tmp_path / "b", 2, clips, RATE, seed=3))
     other = list_noises(generate_noises(tmp_path / "c", 2, clips, RATE, seed=4))
     for one, same, different in zip(found, again, other, strict=True):
