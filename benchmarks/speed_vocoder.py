@@ -136,6 +136,7 @@ def main() -> None:
     }
     with torch.inference_mode():
         measured, calibration = measure(everything, args.runs)
+    torch.set_num_threads(args.threads)
     rows, alone = ({name: measured[threads, name] for name in contenders} for threads in (args.threads, 1))
     for name, row in rows.items():
         spread = f"{row['rtf_least']:.4f} to {row['rtf_most']:.4f}"
