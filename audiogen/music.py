@@ -34,7 +34,7 @@ class MusicOptions:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.95
-    lm_guidance: float = 3.0
+    lm_guidance: float = 4.0
     opening: int | None = None
     advance: int | None = None
 

@@ -141,6 +141,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--music", type=Path, default=MUSIC, help="folder of `audiogen prepare music`")
     parser.add_argument("--steps", default="1,2,4,10")
     parser.add_argument("--items", type=int, default=60)
+    parser.add_argument("--each", type=int, default=1, help="pieces made to each caption")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument(
         "--long", type=float, default=60.0, help="seconds of pieces whose borders are watched"
@@ -149,7 +150,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, help="default: the model's")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--top-p", type=float, default=0.95)
-    parser.add_argument("--lm-guidance", type=float, default=3.0)
+    parser.add_argument("--lm-guidance", type=float, default=4.0)
     parser.add_argument("--known", type=int, default=400, help="renderings that the classifier is fitted to")
     parser.add_argument("--batch-size", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
@@ -172,11 +173,13 @@ def measure(system: Any, music: PreparedMusic, args: argparse.Namespace) -> dict
     with torch.inference_mode():
         copies = [coder.decode(coder.encode(wav[None, None]))[0, 0] for wav in real]
     sources["copies by the autoencoder"] = [copy[: len(wav)] for copy, wav in zip(copies, real, strict=True)]
+    asked = [caption for caption in captions for _ in range(args.each)]
     for steps in map(int, args.steps.split(",")):
-        sources[f"{steps} step{'s' * (steps > 1)}"] = made(system, captions, args.seconds, steps, args)
+        sources[f"{steps} step{'s' * (steps > 1)}"] = made(system, asked, args.seconds, steps, args)
     rows = {}
     for name, wavs in sources.items():
-        rows[name] = account(wavs, facts, rate, classifier)
+        told_of = [fact for fact in facts for _ in range(len(wavs) // len(facts))]
+        rows[name] = account(wavs, told_of, rate, classifier)
         rows[name]["frechet"] = frechet_distance(points(coder, wavs), reference)
         told = ", ".join(f"{m} {100 * rows[name]['fits'][m]['value']:.0f} %" for m in MEASURES)
         print(f"{name}: {told}, Frechet distance {rows[name]['frechet']:.2f}")
@@ -199,7 +202,7 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     system = hub.load(args.model, args.device)
     found = measure(system, PreparedMusic(args.music), args)
-    settings = ("seconds", "guidance", "temperature", "top_p", "lm_guidance", "seed", "known")
+    settings = ("seconds", "guidance", "temperature", "top_p", "lm_guidance", "seed", "known", "each")
     context = {
         **machine_context(args.device),
         **{key: Path(value).name for key, value in hub.provenance(args.model).items()},

@@ -30,8 +30,9 @@ def melody_quality() -> str:
     rows.append(["by chance", *(share(last["chance"][m]) for m in MEASURES), "-"])
     border, context = found["seams"], found["context"]
     note = (
-        f"{found['items']} captions of held-out scores, {context['seconds']:g} s each; chance: the same "
-        f"music against another caption's facts. Frechet distance to {found['reference_items']} other "
+        f"{found['items']} captions of held-out scores, {context['seconds']:g} s each, "
+        f"{context.get('each', 1)} pieces made to each; chance: the same music against another caption's "
+        f"facts. Frechet distance to {found['reference_items']} other "
         "held-out renderings in the autoencoder's latents. Where a round of chunks ends, music is more "
         f"sudden than at {100 * border['rank']:.0f} % of places (50 % if borders are like any other place, "
         f"standard error {100 * border['error']:.0f} %). Machine: {machine(context)}."

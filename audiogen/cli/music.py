@@ -76,7 +76,7 @@ def music(
     lm_guidance: Annotated[
         float,
         typer.Option(help="Weight of the words in the language model; 1 is off.", rich_help_panel=SOUND),
-    ] = 3.0,
+    ] = 4.0,
     seed: options.ItemSeed = 0,
     opening: Annotated[
         int | None,
