@@ -101,12 +101,13 @@ class SteerOptions:
     seconds: of music, None = all that the system makes at once. method: "ditto2" optimises through
     `surrogate` calls of the network, None = one jump, or where it cannot jump as many as are heard, "ditto1"
     through `baseline_steps` steps of DDIM, with gradients kept as `memory` says. steps: of Adam; lr: its
-    rate. decode_steps: calls of the network for what is heard, None = 4; "ditto1" is heard as it was
-    optimised. polish: more steps of Adam through the decoding itself. restarts: seeds tried at once, the best
-    of which is heard. shell: keep the noise at the norm of noise. early_stop: end when every control's error
-    is `enough`. inversion_steps: of DDIM, from a recording back to the noise that it could have been made of.
-    budget_s: seconds for all of it, of which decoding and one step are spent in any case. Raises ValueError
-    out of range.
+    rate. decode_steps: calls of the network for what is heard, None = those optimised through, so that what
+    is heard is what was steered, or 4 of a network that does not jump; "ditto1" always is. polish: more steps
+    of Adam through the decoding itself. restarts: seeds tried at once, the best of which is heard. shell:
+    keep the noise at the norm of noise. early_stop: end when every control's error is `enough`.
+    inversion_steps: of DDIM, from a recording back to the noise that it could have been made of. budget_s:
+    seconds for all of it, of which decoding and one step are spent in any case. Raises ValueError out of
+    range.
     """
 
     seconds: float | None = None

@@ -63,9 +63,11 @@ def converter() -> tuple[str, str]:
     source = found("quality_convert")
     if source is None:
         return DASH, DASH
-    first = source["conditions"][0]["summary"]
-    rtf = first["rtf"]["value"] if isinstance(first["rtf"], dict) else first["rtf"]
-    likeness = f"{100 * first['nearer']['value']:.0f} % nearer to the target's voice than to the source's"
+    told = {entry["condition"]: entry["summary"] for entry in source["conditions"]}[
+        source["context"]["default"]
+    ]
+    rtf = told["rtf"]["value"] if isinstance(told["rtf"], dict) else told["rtf"]
+    likeness = f"{100 * told['nearer']['value']:.0f} % nearer to the target's voice than to the source's"
     return likeness, times(rtf, source["context"]["threads"])
 
 

@@ -276,6 +276,7 @@ def main(words: Sequence[str] | None = None) -> None:
         **origin,
         "seed": args.seed,
         "pairs": len(pairs),
+        "default": f"{system.solver}, {system.default_steps}",  # of the conditions
         "keep_duration": args.keep_duration,
         "seen": args.seen,
     }

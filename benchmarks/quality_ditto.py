@@ -226,7 +226,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--search-steps", type=int, default=70)
     parser.add_argument("--baseline-search-steps", type=int, default=70)
     parser.add_argument("--baseline-steps", type=int, default=20, help="of the sampler")
-    parser.add_argument("--decode-steps", type=int, default=4)
+    parser.add_argument("--decode-steps", type=int, default=1)
     parser.add_argument("--lr", type=float, default=0.05)
     parser.add_argument("--baseline-lr", type=float, default=0.05)
     parser.add_argument("--every", type=int, default=5, help="steps between two measurements")

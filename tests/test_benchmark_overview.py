@@ -60,11 +60,13 @@ def test_a_system_without_weights_or_results_says_so(measured):
     folder = overview.MODELS / "stablevc"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").touch()
-    summary = {"nearer": {"value": 0.9}, "rtf": {"value": 0.5}}
-    measured(
-        "quality_convert",
-        lambda found: found.update(context={"threads": 1}, conditions=[{"summary": summary}]),
-    )
+    summaries = {
+        name: {"nearer": {"value": nearer}, "rtf": {"value": 0.5}}
+        for name, nearer in (("euler, 1", 0.2), ("ab2, 2", 0.9))
+    }
+    conditions = [{"condition": name, "summary": summary} for name, summary in summaries.items()]
+    context = {"threads": 1, "default": "ab2, 2"}
+    measured("quality_convert", lambda found: found.update(context=context, conditions=conditions))
     assert row(overview.systems(), "[StableVC]")[-3:] == [
         *("yes", "90 % nearer to the target's voice than to the source's", "2x (1 thread)")
     ]

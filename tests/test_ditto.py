@@ -62,6 +62,10 @@ def test_the_noise_that_was_found_is_the_inverse_of_the_flow():
 def test_one_call_that_decodes_is_the_surrogate():
     found, _ = steered({"steps": 3, "decode_steps": 1})
     assert found.errors[0].after == found.errors[0].surrogate
+    usual, _ = steered({"steps": 3})
+    assert usual.errors[0].after == found.errors[0].after
+    both, _ = steered({"steps": 3, "surrogate": 2})
+    assert both.errors[0].after == both.errors[0].surrogate
     exact, _ = steered({"steps": 3, "decode_steps": 4})
     assert exact.errors[0].after == pytest.approx(found.errors[0].after, rel=1e-4)
 

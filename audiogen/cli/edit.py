@@ -137,7 +137,9 @@ def edit(
     ] = None,
     decode_steps: Annotated[
         int | None,
-        typer.Option(help="Network calls for what is heard; default: 4.", rich_help_panel=SEARCH),
+        typer.Option(
+            help="Network calls for what is heard; default: those of --surrogate.", rich_help_panel=SEARCH
+        ),
     ] = None,
     polish: Annotated[
         int, typer.Option(help="More steps through all of --decode-steps.", rich_help_panel=SEARCH)

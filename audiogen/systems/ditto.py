@@ -35,7 +35,7 @@ from audiogen.steering import (
     Stopped,
 )
 
-DECODE_STEPS = 4
+UNDISTILLED_STEPS = 4  # of a network that does not jump
 INVERTED_TO = 0.02  # time at which a recording stands for itself with a little noise
 
 
@@ -186,11 +186,12 @@ class Search:
 
     def calls_heard(self) -> int:
         """Of the network, for what is heard of DITTO-2."""
-        return self.options.decode_steps or DECODE_STEPS
+        usual = UNDISTILLED_STEPS if self.jump is None else self.options.surrogate or 1
+        return self.options.decode_steps or usual
 
     def calls_searched(self) -> int:
         """Of the network, in every step of DITTO-2."""
-        return self.options.surrogate or (self.calls_heard() if self.jump is None else 1)
+        return self.options.surrogate or (1 if self.jump is not None else self.calls_heard())
 
     def hears_what_it_searches(self) -> bool:
         """Whether there is no gap between the two."""
