@@ -97,7 +97,7 @@ def steered() -> tuple[str, str]:
     parts = []
     for name, what in (("intensity", "dB^2 off a loudness curve"), ("melody", "% of frames off a tune")):
         row = source["controls"][name]["methods"]["ditto2"]
-        parts.append(f"{row['unsteered']['value']:.0f} to {row['error']['value']:.0f} {what}")
+        parts.append(f"{row['unsteered']['value']:.2g} to {row['error']['value']:.2g} {what}")
     return ", ".join(parts), DASH
 
 
