@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import audiogen
 from audiogen import hub
 from audiogen.enhancement import EnhanceOptions
+from audiogen.enhancement_objectives import Preconditioned, Published, WaveformLoss
 from audiogen.report import StageTimer
 from audiogen.sampling.mean_paths import OUVE
 from audiogen.systems.storm import QUALITY, Preset, StoRM, sampling_plan
-from audiogen.systems.storm_objectives import Preconditioned, Published, WaveformLoss
 from audiogen.training.checkpoint import read_checkpoint
 from audiogen.training.cli import main as fit
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from audiogen.enhancement import EnhanceOptions
+from audiogen.enhancement_objectives import OBJECTIVES, WaveformLoss
 from audiogen.metrics.signal import si_sdr
 from audiogen.nn.ncsnpp import NCSNpp
 from audiogen.nn.subband import SubbandUNet
@@ -27,7 +28,6 @@ from audiogen.sampling.mean_paths import OUVE
 from audiogen.sampling.noise import ItemNoise
 from audiogen.sampling.plans import Plan, consistency, multistep, predictor_corrector, sde_multistep
 from audiogen.spectral import StftSpec
-from audiogen.systems.storm_objectives import OBJECTIVES, WaveformLoss
 from audiogen.training.checkpoint import read_checkpoint, release_of
 from audiogen.training.pictures import log_audio, log_mels
 from audiogen.training.schedules import warmup_cosine
