@@ -44,6 +44,7 @@ from audiogen.controls import (
 )
 from audiogen.data.coded_music import PreparedMusic
 from audiogen.files import write_text
+from audiogen.memory import keep_freed
 from audiogen.metrics.bootstrap import ratio_interval
 from audiogen.metrics.music import frechet_distance
 from audiogen.report import machine_context
@@ -260,6 +261,7 @@ def givens_of(music: PreparedMusic, args: argparse.Namespace) -> tuple[list[Give
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print and save."""
     args = parse(words)
+    keep_freed()
     torch.set_num_threads(args.threads)
     names = {"ditto2": args.model} | ({"ditto1": args.teacher} if args.teacher else {})
     systems = {method: hub.load(name, args.device) for method, name in names.items()}
@@ -279,7 +281,14 @@ def main(words: Sequence[str] | None = None) -> None:
         if "same_error" in rows[name]:
             print(f"{name}: to the same error {rows[name]['same_error']['times_as_fast']['value']:.1f} times")
         rows[name]["search_steps"] = args.search_steps
-    settings = ("seconds", "baseline_search_steps", "baseline_steps", "decode_steps", "lr")
+        if args.teacher:
+            rows[name]["baseline_search_steps"] = args.baseline_search_steps
+        save(rows, names, len(wavs), args)
+
+
+def save(rows: dict[str, Any], names: dict[str, str], references: int, args: argparse.Namespace) -> None:
+    """Write what is measured by now."""
+    settings = ("seconds", "baseline_steps", "decode_steps", "lr")
     settings += ("baseline_lr", "guidance", "seed", "every", "early_stop")
     context = {
         **machine_context(args.device),
@@ -288,7 +297,7 @@ def main(words: Sequence[str] | None = None) -> None:
     }
     if args.add and args.out.is_file():
         rows = {**json.loads(args.out.read_text(encoding="utf-8"))["controls"], **rows}
-    found = {"context": context, "reference_items": len(wavs), "controls": rows}
+    found = {"context": context, "reference_items": references, "controls": rows}
     args.out.parent.mkdir(exist_ok=True)
     write_text(args.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 

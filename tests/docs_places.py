@@ -241,6 +241,7 @@ CONVERSION = Place(
         ),
         "audiogen fit -c configs/stablevc.yaml": FEW,
         "audiogen fit -c configs/stablevc_distill.yaml": FEW,
+        "audiogen fit -c configs/stablevc_tune.yaml": FEW,
     },
 )
 

@@ -20,3 +20,9 @@ def fit(name, prepared, run, *more):
         ]
     )
     return run / "runs" / name / "last.ckpt"
+
+
+def fit_here(name, path, *more):
+    """Train a tiny config on a packed file, in the current folder -> its last checkpoint."""
+    main(["fit", "-c", str(CONFIGS / f"{name}.yaml"), "--data.init_args.path", str(path), *more])
+    return f"runs/{name}/last.ckpt"

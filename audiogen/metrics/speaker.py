@@ -65,12 +65,12 @@ def speaker_embedding(wav: Tensor, sample_rate: int) -> Tensor:
 
     The cosine of two is their inner product. Raises ValueError for what `SpeakerEncoder.embed` refuses.
     """
-    return _released().embed(resample(wav.detach().cpu(), sample_rate, SAMPLE_RATE)).clone()
+    return released_encoder().embed(resample(wav.detach().cpu(), sample_rate, SAMPLE_RATE)).clone()
 
 
 @cache
-def _released() -> SpeakerEncoder:
-    """The encoder with the released weights."""
+def released_encoder() -> SpeakerEncoder:
+    """The encoder with the released weights, on the CPU, one for all who ask."""
     encoder = SpeakerEncoder()
     encoder.load_state_dict(read_tensors(locate(NAME)))
     return encoder.eval()
@@ -95,14 +95,19 @@ def without_silence(wav: Tensor) -> Tensor:
 
 
 def mel_energies(wav: Tensor) -> Tensor:
-    """wav (T,) -> powers of 40 mel bands (T // 160 + 1, 40); the edges see zeros."""
+    """wav (T,) or (B, T) -> powers of 40 mel bands (..., T // 160 + 1, 40); the edges see zeros."""
     from torchaudio.functional import melscale_fbanks
 
     stft = torch.stft(
-        wav, WINDOW, HOP, window=torch.hann_window(WINDOW), pad_mode="constant", return_complex=True
+        wav,
+        WINDOW,
+        HOP,
+        window=torch.hann_window(WINDOW, device=wav.device),
+        pad_mode="constant",
+        return_complex=True,
     )
     power = stft.real.square() + stft.imag.square()
     filters = melscale_fbanks(
         WINDOW // 2 + 1, 0.0, SAMPLE_RATE / 2, BANDS, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
     )
-    return power.T @ filters
+    return power.mT @ filters.to(power)

@@ -115,7 +115,7 @@ class StableVC(L.LightningModule):
         self.student_steps = tuple(student_steps)
         self.default_steps, self.temperature, self.solver = default_steps, temperature, solver
         self.own_scales = {"timbre": timbre_scale, "style": style_scale}
-        self.style_bins = style_bins
+        self.style_bins, self.drop, self.settle_steps = style_bins, drop, settle_steps
         self.vocoder: MelVocoder | None = None
         self.content: ContentEncoder | None = None
         self.net = VoiceNetwork(
@@ -193,7 +193,7 @@ class StableVC(L.LightningModule):
         style = self.net.style(batch["prosody"], batch["mask"])
         heard = memories(timbre, style)
         if self.training:
-            kept = torch.rand(2, len(mel), device=mel.device) >= self.hparams["drop"]
+            kept = torch.rand(2, len(mel), device=mel.device) >= self.drop
             shares = {f"{kind}_share": keep.to(mel) for kind, keep in zip(KINDS, kept, strict=True)}
             heard = {name: {**memory, **shares} for name, memory in heard.items()}
         return heard, style
@@ -232,7 +232,7 @@ class StableVC(L.LightningModule):
         if self.net.guess is None:
             return mel.new_zeros(())
         error = mean_square(condition["guess"], mel, condition["mask"][:, None])
-        if self.training and self.global_step < self.hparams["settle_steps"]:
+        if self.training and self.global_step < self.settle_steps:
             self.sigma_data.lerp_(error.detach().mean().sqrt(), 0.02)
         return self.noted("guess", error.mean() / 2)
 

@@ -88,9 +88,10 @@ class StoRM(L.LightningModule):
     has no predictor (SGMSE+). predictor_from: checkpoint of a StoRM whose predictor to begin with. objective:
     "edm" or "score" (see OBJECTIVES). data_std, residual_std: see `Objective`. backbone: one of BACKBONES,
     predictor_net and score_net its arguments. alpha: the predictor's share of the loss. perceptual, sdr: what
-    `WaveformLoss` adds to it; a trained predictor gains by them what the ear misses. consistent: whether
-    the score network is a consistency model, as `StoRMDistill` makes it of one with objective "edm". Raises
-    ValueError for names that are none of these and for a predictor_from that does not fit.
+    `WaveformLoss` adds to the errors of what both networks take for clean; trained ones gain by them what the
+    ear misses. consistent: whether the score network is a consistency model, as `StoRMDistill` makes it of
+    one with objective "edm". Raises ValueError for names that are none of these and for a predictor_from that
+    does not fit.
     """
 
     def __init__(
@@ -196,21 +197,28 @@ class StoRM(L.LightningModule):
         self.log("train/residual_std", (end - clean).detach().abs().square().mean().sqrt())
         losses = []
         if self.mode in ("joint", "separate", "alone"):
-            losses.append(self.objective.predictor_loss(end, clean))
-            if self.waveform_loss is not None:
-                wav = self.stft.synthesise(end, batch["clean"].shape[-1])
-                losses[-1] = losses[-1] + self.waveform_loss(wav, batch["clean"])
+            losses.append(self.objective.predictor_loss(end, clean) + self.waveform(end, batch["clean"]))
             self.log("train/predictor", losses[-1], prog_bar=True)
         if self.score is not None:
-            losses.append(self.score_loss(clean, noisy, end if self.mode == "joint" else end.detach()))
+            known = end if self.mode == "joint" else end.detach()
+            loss, estimate = self.score_loss(clean, noisy, known)
+            losses.append(loss + self.waveform(estimate, batch["clean"]))
             self.log("train/score", losses[-1], prog_bar=True)
         return losses[0] if len(losses) == 1 else self.alpha * losses[0] + (1 - self.alpha) * losses[1]
 
-    def score_loss(self, clean: Tensor, noisy: Tensor, end: Tensor) -> Tensor:
-        """Error of the score network at one uniform time in [t_eps, 1] an item."""
+    def waveform(self, spec: Tensor, wav: Tensor) -> Tensor:
+        """What `WaveformLoss` says of a spectrum (B, F, N), which should be that of wav (B, T) -> scalar."""
+        if self.waveform_loss is None:
+            return wav.new_zeros(())
+        return self.waveform_loss(self.stft.synthesise(spec, wav.shape[-1]), wav)
+
+    def score_loss(self, clean: Tensor, noisy: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Error of the score network at one uniform time in [t_eps, 1] an item, and its clean spectra."""
         t = self.t_eps + (1 - self.t_eps) * torch.rand(len(clean), device=clean.device)
         x = self.path.add_noise(clean, torch.randn_like(clean), t, y=end)
-        return self.objective.score_loss(self.output(x, t, noisy, end), clean, x, t, end)
+        out = self.output(x, t, noisy, end)
+        loss = self.objective.score_loss(out, clean, x, t, end)
+        return loss, self.objective.denoised(out, x, t, end)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """SI-SDR of the default preset and of the predictor alone; the first items in TensorBoard."""

@@ -5,7 +5,7 @@ import random
 
 import pytest
 import torch
-from fitting import CONFIGS
+from fitting import fit_here as fit
 from synthetic_voices import write_voices
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,14 +18,6 @@ from audiogen.nn.style import prosody
 from audiogen.spectral import MelSpec
 from audiogen.systems.stablevc_distill import StableVCDistill
 from audiogen.training.checkpoint import read_checkpoint
-from audiogen.training.cli import main
-
-
-def fit(name, voices, *more):
-    """Train a tiny config here -> its last checkpoint."""
-    words = ["fit", "-c", str(CONFIGS / f"{name}.yaml"), "--data.init_args.path", str(voices), *more]
-    main(words)
-    return f"runs/{name}/last.ckpt"
 
 
 @pytest.fixture

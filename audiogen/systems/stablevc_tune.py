@@ -1,0 +1,169 @@
+"""StableVC tuned by its conversions: nobody recorded how they should be, but one can hear how they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiogen.audio import resample
+from audiogen.metrics.speaker import HOP, SAMPLE_RATE, STRETCH, mel_energies, released_encoder
+from audiogen.nn.perturbation import perturb
+from audiogen.nn.voice_network import Stacked, memories
+from audiogen.sampling.loop import run
+from audiogen.systems.stablevc import StableVC, teacher_plan
+from audiogen.training.checkpoint import read_weights, release_of
+from audiogen.vocoders import require_same_spec
+from audiogen.weights import build
+
+
+class StableVCTune(StableVC):
+    """A trained converter whose conversions are judged in training.
+
+    Every crop is also said in the voice of another item of its batch, or in one that nobody has: that item's
+    references with frequencies moved and coloured. The gradients of its few steps are kept. A speaker
+    encoder, through the vocoder, must find the result like the references (the speaker consistency loss of
+    Casanova et al. 2022, YourTTS, section 2.1) and by `margin` less like its own voice; a phonetic encoder
+    must hear in it, frame by frame, what it hears in the crop.
+
+    teacher: checkpoint or released weights of a `StableVC` with a vocoder that has gradients; what is
+    released is the same system with other weights. phones: those of a `PhoneticContent`. likeness, content:
+    weights of the two judges. invented: share of voices that nobody has; warp: most that their frequencies
+    are moved by, as a logarithm. other_style: share of batches with the other item's intonation too. steps:
+    of which the numbers of steps are drawn. recorded_every: of so many batches one is also learnt as
+    recorded, as in the training before. Raises ValueError for weights of other systems.
+    """
+
+    def __init__(
+        self,
+        teacher: str,
+        phones: str,
+        likeness: float = 1.0,
+        content: float = 0.15,
+        margin: float = 0.2,
+        invented: float = 0.7,
+        warp: float = 0.35,
+        other_style: float = 0.4,
+        steps: tuple[int, ...] = (1, 2, 2, 2),
+        recorded_every: int = 1,
+        lr: float = 1e-4,
+        lr_final: float = 1e-5,
+        warmup_steps: int = 40,
+        total_steps: int = 1000,
+    ) -> None:
+        key, hparams, state = read_weights(teacher)
+        if key != self.key:
+            raise ValueError(f"{teacher} holds a {key}; the teacher must be a {self.key}")
+        self.released_hparams = {**hparams, "speakers": 0}
+        super().__init__(**{**self.released_hparams, "settle_steps": 0})
+        self.save_hyperparameters()
+        self.load_state_dict(state)
+        # in a tuple they are no part of this module: they are neither trained nor saved
+        self.judges: tuple[Any, ...] = (
+            self._judge(str(hparams["vocoder"]), "decode"),
+            self._judge(phones, "phones"),
+            deepcopy(released_encoder()).requires_grad_(False),
+        )
+
+    def _judge(self, name: str, what: str) -> Any:
+        """The system of that name, which is only asked. Raises ValueError for one that cannot `what`."""
+        key, hparams, state = read_weights(name)
+        judge = build(key, hparams)
+        if not hasattr(judge, what):
+            raise ValueError(f"{name} holds a {key}, which has no {what!r}")
+        getattr(judge, "load_release_state", judge.load_state_dict)(state)
+        require_same_spec(self.mel_spec, judge.mel_spec)
+        return judge.eval().requires_grad_(False)
+
+    def release(self) -> dict[str, Any]:
+        """What is tuned is released as the `StableVC` it is."""
+        return release_of(self.key, {**self.released_hparams, "mel_spec": asdict(self.mel_spec)})
+
+    def on_fit_start(self) -> None:
+        """Check that the data fits; the statistics stay the teacher's."""
+        if (data := getattr(self.trainer, "datamodule", None)) is not None:
+            data.check(self.mel_spec, self.released_hparams["vocabulary"], self.style_bins)
+        for judge in self.judges:
+            judge.to(self.device)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The judges' losses, and of some batches those of recordings."""
+        own = self.voices(batch["reference"], batch["embedding"])
+        others = torch.arange(len(own), device=own.device).roll(1)
+        reference, target = self.targets(batch["reference"][others], own[others])
+        timbre = self.net.timbre(self.standardise(reference), batch["reference_mask"][others], target)
+        told = others if float(torch.rand(())) < self.hparams["other_style"] else slice(None)
+        heard = memories(timbre, self.net.style(batch["prosody"][told], batch["mask"][told]))
+        mel = self.restore(self.converted(batch, heard))
+        loss = self.hparams["likeness"] * self.likeness_loss(mel, target, own)
+        loss = loss + self.hparams["content"] * self.content_loss(mel, batch)
+        if batch_idx % self.hparams["recorded_every"] == 0:
+            loss = loss + super().training_step(batch, batch_idx)
+        return loss
+
+    def targets(self, reference: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """References (B, n_mels, M) and their speaker vectors (B, E), some in voices that nobody has."""
+        new = torch.rand(len(vectors), device=vectors.device) < self.hparams["invented"]
+        if new.any():
+            reference, vectors = reference.clone(), vectors.clone()
+            reference[new] = perturb(reference[new], self.mel_spec, self.hparams["warp"], gain=0.0)
+            vectors[new] = self.voice_of(reference[new]).detach()
+        return reference, vectors
+
+    def converted(self, batch: Mapping[str, Any], heard: Stacked) -> Tensor:
+        """Each crop as heard says -> standardised mel (B, n_mels, N), by a number of steps that is drawn."""
+        hidden = self.net.hidden(batch["tokens"], batch["token_mask"], heard)
+        condition = self.net.condition(hidden, batch["durations"], heard, "teacher")
+        mask = condition["mask"][:, None]
+        steps = self.hparams["steps"][int(torch.randint(len(self.hparams["steps"]), ()))]
+        start = self.temperature * torch.randn_like(batch["mel"]) * mask
+        estimate = partial(self.estimate, "teacher", condition=condition)
+        data = run(teacher_plan(self.path, self.solver, steps), estimate, start)
+        return (condition["guess"] + self.sigma_data * data) * mask
+
+    @torch.no_grad()
+    def voices(self, reference: Tensor, vectors: Tensor) -> Tensor:
+        """Speaker vectors (B, E), zeros replaced by what is heard in the references (B, n_mels, M)."""
+        unknown = vectors.abs().sum(1) == 0
+        if unknown.any():
+            vectors = vectors.clone()
+            vectors[unknown] = self.voice_of(reference[unknown])
+        return vectors
+
+    def voice_of(self, mel: Tensor) -> Tensor:
+        """Log-mel (B, n_mels, N) -> speaker vectors (B, E) of a stretch at a random place of it."""
+        vocoder, _, encoder = self.judges
+        frames = 1 + -(-STRETCH * HOP * self.sample_rate // (SAMPLE_RATE * self.mel_spec.hop_length))
+        place = int(torch.randint(max(1, mel.shape[-1] - frames + 1), ()))
+        wav = vocoder.decode(mel[..., place : place + frames]).flatten(1)
+        energies = mel_energies(resample(wav, self.sample_rate, SAMPLE_RATE))[:, :STRETCH]
+        vectors: Tensor = encoder(F.pad(energies, (0, 0, 0, STRETCH - energies.shape[1])))
+        return vectors
+
+    def likeness_loss(self, mel: Tensor, target: Tensor, own: Tensor) -> Tensor:
+        """1 - cosine to the target (B, E), and what the cosine to the own voice is too near to it."""
+        heard = self.voice_of(mel)
+        near, far = ((heard * voice).sum(1) for voice in (target, own))
+        self.noted("likeness", near.mean())
+        self.noted("nearer", (near > far).float().mean())
+        return (1 - near).mean() + (far - near + self.hparams["margin"]).relu().mean()
+
+    def content_loss(self, mel: Tensor, batch: Mapping[str, Any]) -> Tensor:
+        """Cross-entropy of the phones in a conversion, from those in the crop, a mean over frames."""
+        judge = self.judges[1]
+        mask = batch["mask"][:, None]
+
+        def heard(mel: Tensor) -> Tensor:
+            logits: Tensor = judge.net.logits(judge.features(mel, mask))
+            return logits.log_softmax(1)
+
+        with torch.no_grad():
+            wanted = heard(batch["mel"]).exp()
+        entropy = -(wanted * heard(mel)).sum(1) * batch["mask"]
+        return self.noted("content", entropy.sum() / batch["mask"].sum())
