@@ -88,7 +88,11 @@ def ditto(name: str) -> str:
                 [
                     control_name,
                     {"ditto1": "DITTO", "ditto2": "DITTO-2"}[method],
-                    str(control["targets"]),
+                    str(
+                        control.get(
+                            "baseline_targets" if method == "ditto1" else "targets", control["targets"]
+                        )
+                    ),
                     control["unit"],
                     f"{row['unsteered']['value']:.3g}",
                     f"{row['error']['value']:.3g}",

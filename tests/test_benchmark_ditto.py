@@ -102,8 +102,11 @@ def test_the_script_measures_its_controls(tmp_path, monkeypatch, capsys):
         assert row["same_error"]["times_as_fast"]["value"] > 0
     assert content["context"]["decode_steps"] == 1
     assert "Frechet" in capsys.readouterr().out
-    quality_ditto.main([*words, "--controls", "text", "--targets", "3", "--add"])
+    more = ["--controls", "text", "--targets", "3", "--baseline-targets", "2", "--add"]
+    quality_ditto.main([*words, *more])
     joined = json.loads(out.read_text())["controls"]
+    assert joined["text"]["baseline_targets"] == joined["text"]["methods"]["ditto1"]["error"]["items"] == 2
+    assert joined["text"]["same_error"]["ditto2_seconds"]["items"] <= 2
     assert joined["inpaint"] == content["controls"]["inpaint"]
     assert {name: row["targets"] for name, row in joined.items()} == {"intensity": 2, "inpaint": 2, "text": 3}
     with pytest.raises(SystemExit):

@@ -208,6 +208,23 @@ def test_a_predictor_learns_by_its_waveforms_too():
     assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in system.predictor.parameters())
 
 
+def test_a_score_network_learns_by_the_waveforms_of_its_estimates_too():
+    clean, noisy = mixtures(2, 8000)
+    batch = {"clean": clean, "noisy": noisy, "ids": ["a", "b"]}
+    system = tiny(predictor="none", sdr=0.1).train()
+    found = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        found.append(system.training_step(batch, 0))
+        system.on_fit_start()
+    torch.manual_seed(1)
+    spec, seen = (system.stft.analyse(wav) for wav in (clean, noisy))
+    _, estimate = system.score_loss(spec, seen, seen)
+    wav = system.stft.synthesise(estimate, 8000)
+    expected = found[0] + WaveformLoss(0, 0.1, 16000)(wav, clean)
+    assert found[1].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_what_the_networks_are_shown():
     """Published: spectra as they are and log t, output over t. EDM: unit variance, log(alpha / sigma)."""
     seen = []
