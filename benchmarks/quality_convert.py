@@ -7,7 +7,8 @@ did not hear. Of each ordered pair of speakers some clips of the one are said in
 by a few of its clips; likeness is the cosine of speaker embeddings, to clips that were not among these.
 Character error rates are of English sources. The style is the source's own, or told by a clip of the target,
 or by one of a third speaker: then the conversion's F0 is compared with its and with the source's, the shorter
-stretched to the longer.
+stretched to the longer. A converter may have been trained by that speaker encoder, so there is a second
+witness of voices: the mean mel cepstrum of loud frames, by its distance to the target's and the source's.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ import torch
 from torch import Tensor
 
 from audiogen import hub
-from audiogen.audio import Audio, read_audio
+from audiogen.audio import Audio, read_audio, resample
 from audiogen.conversion import ConvertOptions, convert_blocks
 from audiogen.files import write_text
 from audiogen.metrics.bootstrap import Interval, bootstrap, ratio_interval
+from audiogen.metrics.cepstral import frame_distortion, mel_cepstra
 from audiogen.metrics.intelligibility import Recogniser, character_errors
 from audiogen.metrics.pitch import f0_contour, pitch_errors
 from audiogen.metrics.speaker import speaker_embedding
@@ -109,6 +111,12 @@ def stretched(reference: np.ndarray, other: np.ndarray) -> float:
     return pitch_errors(reference, other, path).correlation
 
 
+def mean_cepstrum(wav: Tensor, rate: int) -> np.ndarray:
+    """Cepstrum of wav (T,), without its level, a mean over frames that are louder than the average (12,)."""
+    cepstra = mel_cepstra(resample(wav, rate, 16000))
+    return np.asarray(cepstra[1:, cepstra[0] > cepstra[0].mean()].mean(axis=1))
+
+
 class Judge:
     """Scores of conversions; what is known of a recording is computed once."""
 
@@ -120,6 +128,7 @@ class Judge:
         self._vectors: dict[str, Tensor] = {}
         self._heard: dict[str, str] = {}
         self._f0: dict[str, np.ndarray] = {}
+        self._colours: dict[str, np.ndarray] = {}
 
     def wav(self, clip: Clip) -> Tensor:
         """The clip at the system's rate, (T,)."""
@@ -139,6 +148,15 @@ class Judge:
             if (key := str(clip.path)) not in self._vectors:
                 self._vectors[key] = self.embed(self.wav(clip), self.system.sample_rate)
         return float(torch.stack([vector @ self._vectors[str(clip.path)] for clip in clips]).mean())
+
+    def distance(self, wav: Tensor, clips: Sequence[Clip]) -> float:
+        """Distortion in dB between the mean cepstra of a signal and of all the clips."""
+        rate = self.system.sample_rate
+        for clip in clips:
+            if (key := str(clip.path)) not in self._colours:
+                self._colours[key] = mean_cepstrum(self.wav(clip), rate)
+        theirs = np.mean([self._colours[str(clip.path)] for clip in clips], axis=0)
+        return float(frame_distortion(mean_cepstrum(wav, rate)[:, None], theirs[:, None])[0])
 
     def f0(self, clip: Clip) -> np.ndarray:
         """F0 of a recording."""
@@ -171,6 +189,8 @@ class Judge:
             "stages": dict(timer.seconds),
             "to_target": self.likeness(vector, pair.others),
             "to_source": self.likeness(vector, pair.own),
+            "distance_to_target": self.distance(wav, pair.others),
+            "distance_to_source": self.distance(wav, pair.own),
         }
         if pair.source.language.startswith("en") and style_of != "another":
             errors = character_errors(pair.source.text, self.hear(wav))
@@ -205,12 +225,15 @@ def mean(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means over conversions; `nearer` is the share that sounds more like its target than like its source."""
+    """Means over conversions; `nearer` is the share that is more like its target than its source."""
     found: dict[str, Any] = {
         "to_target": mean([row["to_target"] for row in rows]),
         "to_source": mean([row["to_source"] for row in rows]),
         "gain": mean([row["to_target"] - row["to_source"] for row in rows]),
         "nearer": mean([float(row["to_target"] > row["to_source"]) for row in rows]),
+        "cepstrum_nearer": mean(
+            [float(row["distance_to_target"] < row["distance_to_source"]) for row in rows]
+        ),
         "rtf": rtf(sum(row["compute_seconds"] for row in rows), sum(row["audio_seconds"] for row in rows)),
     }
     if spoken := [row for row in rows if "edits" in row]:

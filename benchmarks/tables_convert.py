@@ -19,6 +19,7 @@ def stablevc_quality() -> str:
                 value(told, "to_target", ".2f"),
                 value(told, "to_source", ".2f"),
                 value(told, "nearer", ".0f", 100) + " %",
+                value(told, "cepstrum_nearer", ".0f", 100) + " %",
                 value(told, "cer", ".2f"),
                 value(told, "source_cer", ".2f"),
                 value(told, "f0_style", ".2f"),
@@ -26,8 +27,8 @@ def stablevc_quality() -> str:
                 f"{rtf:.2f}",
             ]
         )
-    head = ["", "evaluations", "likeness to target", "to source", "nearer to target", "CER", "of the source"]
-    head += ["F0 correlation with style", "with source", "RTF"]
+    head = ["", "evaluations", "likeness to target", "to source", "nearer to target"]
+    head += ["by mean cepstra", "CER", "of the source", "F0 correlation with style", "with source", "RTF"]
     context = found["context"]
     note = f"{context['pairs']} conversions. Machine: {machine(context)}."
     return "\n\n".join([table(head, rows), note])

@@ -7,6 +7,7 @@ from pathlib import Path
 import fake_content
 import numpy as np
 import pytest
+import torch
 import soundfile
 from test_stablevc import embed, small, speech
 
@@ -64,7 +65,8 @@ def test_contours_are_compared_in_proportion():
 def test_the_summary_is_means_and_shares():
     rows = [
         {"to_target": t, "to_source": s, "compute_seconds": 1.0, "audio_seconds": 4.0, "stages": {}}
-        for t, s in ((0.9, 0.5), (0.7, 0.8), (0.8, 0.5), (0.6, 0.2))
+        | {"distance_to_target": far, "distance_to_source": 2.0}
+        for t, s, far in ((0.9, 0.5, 1.0), (0.7, 0.8, 1.5), (0.8, 0.5, 3.0), (0.6, 0.2, 4.0))
     ]
     rows[0] |= {"characters": 10, "edits": 2, "source_edits": 1}
     rows[1] |= {"characters": 30, "edits": 2, "source_edits": 0}
@@ -72,10 +74,22 @@ def test_the_summary_is_means_and_shares():
     rows[3] |= {"f0_style": 0.6, "f0_source": 0.1}
     found = quality_convert.summary(rows)
     assert found["nearer"]["value"] == 0.75
+    assert found["cepstrum_nearer"]["value"] == 0.5
     assert found["gain"]["value"] == pytest.approx(0.25)
     assert found["rtf"] == 0.25
     assert (found["cer"]["value"], found["source_cer"]["value"]) == (pytest.approx(0.1), pytest.approx(0.025))
     assert (found["f0_style"]["value"], found["f0_style"]["items"]) == (0.6, 1)
+
+
+def test_mean_cepstra_tell_colours_apart_and_not_levels():
+    noise = torch.randn(16000, generator=torch.Generator().manual_seed(0))
+    dark = torch.cumsum(noise, 0)
+    bright, darker = (quality_convert.mean_cepstrum(wav / wav.abs().max(), 16000) for wav in (noise, dark))
+    assert bright.shape == (12,)
+    assert np.allclose(
+        quality_convert.mean_cepstrum(0.1 * noise / noise.abs().max(), 16000), bright, atol=0.05
+    )
+    assert darker[0] > bright[0] + 1
 
 
 def test_the_script_writes_every_condition(tmp_path, monkeypatch, capsys):
