@@ -7,8 +7,8 @@ from pathlib import Path
 import fake_content
 import numpy as np
 import pytest
-import torch
 import soundfile
+import torch
 from test_stablevc import embed, small, speech
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -89,7 +89,7 @@ def test_mean_cepstra_tell_colours_apart_and_not_levels():
     assert np.allclose(
         quality_convert.mean_cepstrum(0.1 * noise / noise.abs().max(), 16000), bright, atol=0.05
     )
-    assert darker[0] > bright[0] + 1
+    assert abs(bright[0]) < 0.2 < darker[0]
 
 
 def test_the_script_writes_every_condition(tmp_path, monkeypatch, capsys):
