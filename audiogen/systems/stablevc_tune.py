@@ -14,6 +14,7 @@ from torch import Tensor
 
 from audiogen.audio import resample
 from audiogen.metrics.speaker import HOP, SAMPLE_RATE, STRETCH, mel_energies, released_encoder
+from audiogen.nn.harmonics import intonation_loss
 from audiogen.nn.perturbation import perturb
 from audiogen.nn.voice_network import Stacked, memories
 from audiogen.sampling.loop import run
@@ -30,14 +31,16 @@ class StableVCTune(StableVC):
     references with frequencies moved and coloured. The gradients of its few steps are kept. A speaker
     encoder, through the vocoder, must find the result like the references (the speaker consistency loss of
     Casanova et al. 2022, YourTTS, section 2.1) and by `margin` less like its own voice; a phonetic encoder
-    must hear in it, frame by frame, what it hears in the crop.
+    must hear in it, frame by frame, what it hears in the crop; and its harmonics must follow the intonation
+    that was asked for (`intonation_loss`), which is the crop's or another item's.
 
     teacher: checkpoint or released weights of a `StableVC` with a vocoder that has gradients; what is
     released is the same system with other weights. phones: those of a `PhoneticContent`. likeness, content:
-    weights of the two judges. invented: share of voices that nobody has; warp: most that their frequencies
-    are moved by, as a logarithm. other_style: share of batches with the other item's intonation too. steps:
-    of which the numbers of steps are drawn. recorded_every: of so many batches one is also learnt as
-    recorded, as in the training before. Raises ValueError for weights of other systems.
+    weights of the judges; intonation: of what is missing of it. invented: share of voices that nobody has;
+    warp: most that their frequencies are moved by, as a logarithm. other_style: share of batches with the
+    other item's intonation. steps: of which the numbers of steps are drawn. recorded_every: of so many
+    batches one is also learnt as recorded, as in the training before. Raises ValueError for weights of other
+    systems.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class StableVCTune(StableVC):
         phones: str,
         likeness: float = 1.0,
         content: float = 0.15,
+        intonation: float = 4.0,
         margin: float = 0.2,
         invented: float = 0.7,
         warp: float = 0.35,
@@ -98,11 +102,13 @@ class StableVCTune(StableVC):
         others = torch.arange(len(own), device=own.device).roll(1)
         reference, target = self.targets(batch["reference"][others], own[others])
         timbre = self.net.timbre(self.standardise(reference), batch["reference_mask"][others], target)
-        told = others if float(torch.rand(())) < self.hparams["other_style"] else slice(None)
+        told = others if float(torch.rand(())) < self.hparams["other_style"] else others.roll(-1)
         heard = memories(timbre, self.net.style(batch["prosody"][told], batch["mask"][told]))
         mel = self.restore(self.converted(batch, heard))
-        loss = self.hparams["likeness"] * self.likeness_loss(mel, target, own)
+        wav, stretch = self.spoken(mel)
+        loss = self.hparams["likeness"] * self.likeness_loss(self.vectors(wav), target, own)
         loss = loss + self.hparams["content"] * self.content_loss(mel, batch)
+        loss = loss + self.hparams["intonation"] * self.missing_intonation(wav, stretch, batch, told)
         if batch_idx % self.hparams["recorded_every"] == 0:
             loss = loss + super().training_step(batch, batch_idx)
         return loss
@@ -113,7 +119,8 @@ class StableVCTune(StableVC):
         if new.any():
             reference, vectors = reference.clone(), vectors.clone()
             reference[new] = perturb(reference[new], self.mel_spec, self.hparams["warp"], gain=0.0)
-            vectors[new] = self.voice_of(reference[new]).detach()
+            with torch.no_grad():
+                vectors[new] = self.vectors(self.spoken(reference[new])[0])
         return reference, vectors
 
     def converted(self, batch: Mapping[str, Any], heard: Stacked) -> Tensor:
@@ -133,22 +140,38 @@ class StableVCTune(StableVC):
         unknown = vectors.abs().sum(1) == 0
         if unknown.any():
             vectors = vectors.clone()
-            vectors[unknown] = self.voice_of(reference[unknown])
+            vectors[unknown] = self.vectors(self.spoken(reference[unknown])[0])
         return vectors
 
-    def voice_of(self, mel: Tensor) -> Tensor:
-        """Log-mel (B, n_mels, N) -> speaker vectors (B, E) of a stretch at a random place of it."""
-        vocoder, _, encoder = self.judges
+    def spoken(self, mel: Tensor) -> tuple[Tensor, slice]:
+        """Log-mel (B, n_mels, N) -> wav (B, T) of a stretch that the speaker encoder hears at once."""
         frames = 1 + -(-STRETCH * HOP * self.sample_rate // (SAMPLE_RATE * self.mel_spec.hop_length))
         place = int(torch.randint(max(1, mel.shape[-1] - frames + 1), ()))
-        wav = vocoder.decode(mel[..., place : place + frames]).flatten(1)
+        stretch = slice(place, place + frames)
+        wav: Tensor = self.judges[0].decode(mel[..., stretch]).flatten(1)
+        return wav, stretch
+
+    def vectors(self, wav: Tensor) -> Tensor:
+        """Speaker vectors (B, E) of wav (B, T)."""
         energies = mel_energies(resample(wav, self.sample_rate, SAMPLE_RATE))[:, :STRETCH]
-        vectors: Tensor = encoder(F.pad(energies, (0, 0, 0, STRETCH - energies.shape[1])))
+        vectors: Tensor = self.judges[2](F.pad(energies, (0, 0, 0, STRETCH - energies.shape[1])))
         return vectors
 
-    def likeness_loss(self, mel: Tensor, target: Tensor, own: Tensor) -> Tensor:
-        """1 - cosine to the target (B, E), and what the cosine to the own voice is too near to it."""
-        heard = self.voice_of(mel)
+    def missing_intonation(
+        self, wav: Tensor, stretch: slice, batch: Mapping[str, Any], told: Tensor
+    ) -> Tensor:
+        """How little wav (B, T), a stretch of the crops' frames, follows the pitch of the items told."""
+        frames = torch.arange(batch["mask"].shape[1], device=wav.device)
+        here, there = batch["mask"].sum(1, keepdim=True), batch["mask"][told].sum(1, keepdim=True)
+        place = ((frames + 0.5) * there / here).long().clamp(max=frames[-1])
+        curve = batch["prosody"][told, 0].gather(1, place.minimum(there - 1))[:, stretch]
+        voiced = (batch["prosody"][:, 1] * batch["mask"])[:, stretch]
+        spec = self.mel_spec
+        missing = intonation_loss(wav, curve, voiced, spec.sample_rate, spec.n_fft, spec.hop_length)
+        return self.noted("intonation", missing.mean())
+
+    def likeness_loss(self, heard: Tensor, target: Tensor, own: Tensor) -> Tensor:
+        """What speaker vectors (B, E) lack of the target's, and of a margin from the crops' own: cosines."""
         near, far = ((heard * voice).sum(1) for voice in (target, own))
         self.noted("likeness", near.mean())
         self.noted("nearer", (near > far).float().mean())

@@ -87,7 +87,9 @@ def test_all_but_the_judges_learn_from_what_they_say(tune, batch):
 
 
 def test_voices_come_nearer_to_their_targets(tune, batch):
-    system = tune(invented=0.0, content=0.0, other_style=0.0, steps=(1,), recorded_every=1000).train()
+    system = tune(
+        invented=0.0, content=0.0, intonation=0.0, other_style=0.0, steps=(1,), recorded_every=1000
+    ).train()
     optimizer = torch.optim.Adam(system.parameters(), lr=2e-3)
     found = []
     for _ in range(12):
@@ -110,18 +112,45 @@ def test_what_is_said_in_the_crop_itself_costs_only_the_judges_doubt(tune, batch
     assert other > expected
 
 
+def heard(system, mel):
+    """Speaker vectors of mels that are no longer than a stretch."""
+    return system.vectors(system.spoken(mel)[0])
+
+
 def test_a_voice_is_most_like_itself(tune, batch):
     system = tune(margin=0.25)
     mel = batch["reference"]
-    voices = system.voice_of(mel)
+    voices = heard(system, mel)
     assert torch.allclose(voices.norm(dim=1), torch.ones(len(mel)), atol=1e-4)
-    same = system.likeness_loss(mel, voices, voices)
+    same = system.likeness_loss(heard(system, mel), voices, voices)
     assert same.item() == pytest.approx(0.25, abs=1e-3)  # no nearer to the target than to its own voice
     apart = (voices * voices.roll(1, 0)).sum(1)
     expected = (apart - 1 + 0.25).relu().mean()
-    assert system.likeness_loss(mel, voices, voices.roll(1, 0)).item() == pytest.approx(
+    assert system.likeness_loss(heard(system, mel), voices, voices.roll(1, 0)).item() == pytest.approx(
         expected.item(), abs=1e-3
     )
+
+
+def test_an_intonation_runs_along_the_crop_from_end_to_end(tune, batch, monkeypatch):
+    """A style clip of half the frames is heard at half the pace; the crop tells where there is a voice."""
+    seen = {}
+
+    def listen(wav, curve, weight, *spec):
+        seen.update(curve=curve, weight=weight)
+        return wav.new_zeros(len(wav))
+
+    monkeypatch.setattr("audiogen.systems.stablevc_tune.intonation_loss", listen)
+    system = tune()
+    frames = batch["mask"].shape[1]
+    batch["prosody"][:, 0] = torch.arange(frames)
+    batch["mask"][1, frames // 2 :] = False
+    wav, stretch = system.spoken(batch["mel"])
+    system.missing_intonation(wav, stretch, batch, torch.tensor([1, 1, 0, 3]))
+    steps = torch.arange(frames)[stretch]
+    assert torch.equal(seen["curve"][0], ((steps + 0.5) * (frames // 2) / frames).floor())
+    assert torch.equal(seen["curve"][3], steps.float())
+    assert torch.equal(seen["weight"][0], batch["prosody"][0, 1, stretch])
+    assert not seen["weight"][1, frames // 2 :].any()
 
 
 def test_voices_that_nobody_has_are_heard_in_their_references(tune, batch):
@@ -129,7 +158,7 @@ def test_voices_that_nobody_has_are_heard_in_their_references(tune, batch):
     batch["embedding"][2] = 0
     vectors = system.voices(batch["reference"], batch["embedding"])
     assert torch.equal(vectors[[0, 1, 3]], batch["embedding"][[0, 1, 3]])
-    assert torch.allclose(vectors[2], system.voice_of(batch["reference"][2:3])[0], atol=1e-5)
+    assert torch.allclose(vectors[2], heard(system, batch["reference"][2:3])[0], atol=1e-5)
     assert torch.allclose(vectors.norm(dim=1), torch.ones(4), atol=1e-3)
     reference, same = system.targets(batch["reference"], vectors)
     assert torch.equal(reference, batch["reference"])
@@ -137,7 +166,7 @@ def test_voices_that_nobody_has_are_heard_in_their_references(tune, batch):
     system.hparams["invented"] = 1.0
     reference, others = system.targets(batch["reference"], vectors)
     assert bool((reference != batch["reference"]).flatten(1).any(1).all())
-    assert torch.allclose(others, system.voice_of(reference), atol=1e-5)
+    assert torch.allclose(others, heard(system, reference), atol=1e-5)
 
 
 def test_weights_of_other_systems_are_refused(tune, place):
