@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,22 @@ TEST = HERE.parent / "data" / "enhancement" / "test"
 STEPS = "1,4,8,16,30"
 
 
+@dataclass(frozen=True)
+class Contender:
+    """A model's name or path, the preset whose solver it is heard by, and its numbers of steps."""
+
+    model: str
+    quality: str
+    steps: Sequence[int]
+
+
 def conditions(
-    systems: dict[str, Any], steps: Sequence[int], quality: str, seed: int
+    contenders: dict[str, Contender], systems: dict[str, Any], seed: int
 ) -> list[EnhanceCondition]:
     """The noisy recordings, then each system by its predictor, if it has one, and at each number of steps."""
     found = [unprocessed()]
-    for label, system in systems.items():
-        for one in by_steps(system, steps, quality, seed):
+    for label, contender in contenders.items():
+        for one in by_steps(systems[label], contender.steps, contender.quality, seed):
             found.append(EnhanceCondition(f"{label}, {one.name}", one.render, one.nfe))
     return found
 
@@ -96,6 +106,8 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sgmse", help="path of an SGMSE+ model, a diffusion without a predictor")
     parser.add_argument("--steps", default=STEPS, help="numbers of steps; '' is the predictor alone")
     parser.add_argument("--quality", default="balanced", help="the preset whose solver takes the steps")
+    parser.add_argument("--sgmse-steps", default="30", help="the same of SGMSE+")
+    parser.add_argument("--sgmse-quality", default="paper", help="by predictor and corrector, as published")
     parser.add_argument("--test", type=Path, default=TEST, help="folder with clean/ and noisy/")
     parser.add_argument("--limit", type=int, help="use only the first items")
     parser.add_argument("--seed", type=int, default=0)
@@ -105,23 +117,30 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def steps_of(words: str) -> Sequence[int]:
+    """Numbers with commas between them; none of an empty text."""
+    return parse_steps(words) if words else []
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print and save."""
     args = parse(words)
     torch.set_num_threads(args.threads)
-    paths = {"StoRM": args.storm, **({"SGMSE+": args.sgmse} if args.sgmse else {})}
-    systems = {label: hub.load(path, args.device) for label, path in paths.items()}
+    contenders = {"StoRM": Contender(args.storm, args.quality, steps_of(args.steps))}
+    if args.sgmse:
+        contenders["SGMSE+"] = Contender(args.sgmse, args.sgmse_quality, steps_of(args.sgmse_steps))
+    systems = {label: hub.load(one.model, args.device) for label, one in contenders.items()}
     pairs = list_pairs(args.test / "clean", args.test / "noisy")[: args.limit]
     items = [EnhanceItem(pair.id, pair.noisy, pair.clean) for pair in pairs]
-    steps = parse_steps(args.steps) if args.steps else None
-    sources = conditions(systems, steps or [], args.quality, args.seed)
-    result = run(items, sources, args.seed)
+    result = run(items, conditions(contenders, systems, args.seed), args.seed)
     show(table(result))
-    origin = {label: {k: Path(v).name for k, v in hub.provenance(p).items()} for label, p in paths.items()}
+    origin = {
+        label: {k: Path(v).name for k, v in hub.provenance(one.model).items()} | {"quality": one.quality}
+        for label, one in contenders.items()
+    }
     context = {
         **machine_context(args.device),
         "models": origin,
-        "quality": args.quality,
         "seed": args.seed,
         "items": len(items),
     }

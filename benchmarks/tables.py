@@ -40,24 +40,32 @@ FILES = (
 )
 
 
-def speed(name: str) -> str:
-    """Warm speed of a voice beside Matcha-TTS + vocos, cold start and memory."""
+def speed(name: str, longer: str | None = None) -> str:
+    """Warm speed of a voice beside Matcha-TTS + vocos, also on longer sentences; cold start and memory."""
     found = results(name)
+    sources = [found, *([results(longer)] if longer else [])]
     names = {"audiogen": found["context"]["model"], "matcha_vocos": "Matcha-TTS (4 steps) + vocos"}
     rows = [
         [
             label,
+            f"{row['audio_seconds'] / source['context']['sentences']:.1f}",
             f"{row['rtfx']:.0f}x",
             f"{row['rtfx_of_runs'][0]:.0f}x to {row['rtfx_of_runs'][-1]:.0f}x",
             *(f"{row['stage_ms'][stage]:.1f}" for stage in ("text", "acoustic", "vocoder")),
         ]
+        for source in sources
         for name, label in names.items()
-        if (row := found["warm"].get(name))
+        if (row := source["warm"].get(name))
     ]
     context, cold, long = found["context"], found["cold"], found["long"][-1]
-    faster = f"{context['model']} is {found['warm']['times_faster']:.1f} times as fast."
+    times = " and ".join(f"{source['warm']['times_faster']:.1f}" for source in sources)
+    counts = " and ".join(
+        f"{source['context']['sentences']} {kind} sentences"
+        for source, kind in zip(sources, ("everyday", "longer"), strict=False)
+    )
     head = [
         "text to waveform, batch 1, warm",
+        "seconds a sentence",
         "times real time",
         "over runs",
         "text ms",
@@ -67,9 +75,9 @@ def speed(name: str) -> str:
     return "\n\n".join(
         [
             table(head, rows),
-            f"{count_of(context['steps'], 'step')}, {context['sentences']} everyday sentences, median "
-            f"of {context['runs']} runs in turns; stages in milliseconds a second of audio; the peers' "
-            f"official modules with random weights. {faster} "
+            f"{count_of(context['steps'], 'step')}, {counts}, median of {context['runs']} runs in turns; "
+            f"stages in milliseconds a second of audio; the peers' official modules with random weights. "
+            f"{context['model']} is {times} times as fast. "
             f"From a cold start to a written file: "
             f"{cold['seconds']:.1f} s, peak memory {cold['peak_memory_mb'] / 1000:.2f} GB; a text of "
             f"{long['characters']:,} characters ({long['audio_seconds'] / 60:.0f} minutes of speech): "
@@ -435,7 +443,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "peers": peers,
     "speed": partial(speed, "speed_tts"),
     "quality": partial(quality, "quality_tts"),
-    "comospeech speed": partial(speed, "speed_tts_comospeech"),
+    "comospeech speed": partial(speed, "speed_tts_comospeech", "speed_tts_comospeech_long"),
     "comospeech quality": partial(quality, "quality_comospeech"),
     "comospeech decoder": decoder,
     "alignment speed": alignment,

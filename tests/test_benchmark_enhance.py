@@ -46,13 +46,25 @@ def test_the_script_writes_the_table(tmp_path, monkeypatch, capsys):
         hub.save(FakeEnhancer(0.5), tmp_path / f"{name}.safetensors")
     words = [f"--{name}={tmp_path}/{name}.safetensors" for name in ("storm", "sgmse")]
     out = tmp_path / "results" / "quality_enhance.json"
-    words += ["--test", str(tmp_path), "--steps", "1,30", "--out", str(out), "--threads", "1"]
+    words += [
+        "--test",
+        str(tmp_path),
+        "--steps",
+        "1,30",
+        "--sgmse-steps",
+        "8",
+        "--out",
+        str(out),
+        "--threads",
+        "1",
+    ]
     quality_enhance.main(words)
     content = json.loads(out.read_text())
     names = [entry["condition"] for entry in content["conditions"]]
-    ways = ("predictor only", "1 step", "30 steps")
-    assert names == ["noisy", *(f"{label}, {way}" for label in ("StoRM", "SGMSE+") for way in ways)]
-    assert [entry["nfe"] for entry in content["conditions"]] == [0, 1, 2, 31, 1, 2, 31]
+    ways = ("StoRM, predictor only", "StoRM, 1 step", "StoRM, 30 steps", "SGMSE+, predictor only")
+    assert names == ["noisy", *ways, "SGMSE+, 8 steps"]
+    assert [entry["nfe"] for entry in content["conditions"]] == [0, 1, 2, 31, 1, 9]
+    assert content["context"]["models"]["SGMSE+"]["quality"] == "best"
     assert set(content["conditions"][0]["by_snr_db"]) == {"-5", "5"}
     ratio = content["conditions"][0]["summary"]["si_sdr_db"]["value"]
     assert ratio == pytest.approx(6.02, abs=0.3)
