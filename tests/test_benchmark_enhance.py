@@ -46,18 +46,8 @@ def test_the_script_writes_the_table(tmp_path, monkeypatch, capsys):
         hub.save(FakeEnhancer(0.5), tmp_path / f"{name}.safetensors")
     words = [f"--{name}={tmp_path}/{name}.safetensors" for name in ("storm", "sgmse")]
     out = tmp_path / "results" / "quality_enhance.json"
-    words += [
-        "--test",
-        str(tmp_path),
-        "--steps",
-        "1,30",
-        "--sgmse-steps",
-        "8",
-        "--out",
-        str(out),
-        "--threads",
-        "1",
-    ]
+    words += ["--test", str(tmp_path), "--out", str(out), "--threads", "1"]
+    words += ["--steps", "1,30", "--sgmse-steps", "8", "--sgmse-quality", "best"]
     quality_enhance.main(words)
     content = json.loads(out.read_text())
     names = [entry["condition"] for entry in content["conditions"]]

@@ -160,15 +160,26 @@ class StableVCTune(StableVC):
     def missing_intonation(
         self, wav: Tensor, stretch: slice, batch: Mapping[str, Any], told: Tensor
     ) -> Tensor:
-        """How little wav (B, T), a stretch of the crops' frames, follows the pitch of the items told."""
+        """How much less wav (B, T), a stretch of the crops, follows the pitch told than the crops theirs.
+
+        told: numbers of the items whose pitch it is, stretched to the crops' lengths. That no more is asked
+        than recordings have keeps voices from buzzing.
+        """
         frames = torch.arange(batch["mask"].shape[1], device=wav.device)
         here, there = batch["mask"].sum(1, keepdim=True), batch["mask"][told].sum(1, keepdim=True)
         place = ((frames + 0.5) * there / here).long().clamp(max=frames[-1])
-        curve = batch["prosody"][told, 0].gather(1, place.minimum(there - 1))[:, stretch]
-        voiced = (batch["prosody"][:, 1] * batch["mask"])[:, stretch]
+        curve = batch["prosody"][told, 0].gather(1, place.minimum(there - 1))
         spec = self.mel_spec
-        missing = intonation_loss(wav, curve, voiced, spec.sample_rate, spec.n_fft, spec.hop_length)
-        return self.noted("intonation", missing.mean())
+
+        def missing(wav: Tensor, curve: Tensor) -> Tensor:
+            voiced = (batch["prosody"][:, 1] * batch["mask"])[:, stretch]
+            given = curve[:, stretch], voiced, spec.sample_rate, spec.n_fft, spec.hop_length
+            return intonation_loss(wav, *given)
+
+        with torch.no_grad():
+            recorded = self.judges[0].decode(batch["mel"][..., stretch]).flatten(1)
+            natural = missing(recorded, batch["prosody"][:, 0])
+        return self.noted("intonation", (missing(wav, curve) - natural).relu().mean())
 
     def likeness_loss(self, heard: Tensor, target: Tensor, own: Tensor) -> Tensor:
         """What speaker vectors (B, E) lack of the target's, and of a margin from the crops' own: cosines."""

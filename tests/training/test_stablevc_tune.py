@@ -133,11 +133,11 @@ def test_a_voice_is_most_like_itself(tune, batch):
 
 def test_an_intonation_runs_along_the_crop_from_end_to_end(tune, batch, monkeypatch):
     """A style clip of half the frames is heard at half the pace; the crop tells where there is a voice."""
-    seen = {}
+    seen = []
 
     def listen(wav, curve, weight, *spec):
-        seen.update(curve=curve, weight=weight)
-        return wav.new_zeros(len(wav))
+        seen.append((curve, weight))
+        return torch.tensor([0.7, 0.5, 0.2, 0.6]) if len(seen) == 1 else torch.tensor([0.8, 0.3, 0.6, 0.7])
 
     monkeypatch.setattr("audiogen.systems.stablevc_tune.intonation_loss", listen)
     system = tune()
@@ -145,12 +145,15 @@ def test_an_intonation_runs_along_the_crop_from_end_to_end(tune, batch, monkeypa
     batch["prosody"][:, 0] = torch.arange(frames)
     batch["mask"][1, frames // 2 :] = False
     wav, stretch = system.spoken(batch["mel"])
-    system.missing_intonation(wav, stretch, batch, torch.tensor([1, 1, 0, 3]))
+    loss = system.missing_intonation(wav, stretch, batch, torch.tensor([1, 1, 0, 3]))
+    assert loss.item() == pytest.approx(0.15)  # what is missing beyond the recordings, 0.1, 0, 0.4 and 0.1
+    (own, _), (curve, weight) = seen
     steps = torch.arange(frames)[stretch]
-    assert torch.equal(seen["curve"][0], ((steps + 0.5) * (frames // 2) / frames).floor())
-    assert torch.equal(seen["curve"][3], steps.float())
-    assert torch.equal(seen["weight"][0], batch["prosody"][0, 1, stretch])
-    assert not seen["weight"][1, frames // 2 :].any()
+    assert torch.equal(own, steps.float().expand(4, -1))
+    assert torch.equal(curve[0], ((steps + 0.5) * (frames // 2) / frames).floor())
+    assert torch.equal(curve[3], steps.float())
+    assert torch.equal(weight[0], batch["prosody"][0, 1, stretch])
+    assert not weight[1, frames // 2 :].any()
 
 
 def test_voices_that_nobody_has_are_heard_in_their_references(tune, batch):
