@@ -29,21 +29,22 @@ def harmonic_contrast(spectrum: Tensor, f0: Tensor, bin_hz: float) -> Tensor:
     return torch.tanh((levels[:, :, :, 0] - levels[:, :, :, 1]) / 2).mean(2)
 
 
-def intonation_loss(
-    wav: Tensor, curve: Tensor, weight: Tensor, sample_rate: int, n_fft: int, hop_length: int
+def intonation_evidence(
+    wav: Tensor, curves: Tensor, weight: Tensor, sample_rate: int, n_fft: int, hop_length: int
 ) -> Tensor:
-    """How little of an intonation is heard in wav (B, T): 1 less the harmonic contrast along it -> (B,).
+    """How much wav (B, T) sounds as if it followed each of some intonations (B, K): the contrast along it.
 
-    curve: octaves from the mean (B, N), a value a frame of centred spectra. weight: of frames (B, N), 0 where
-    there is no voice. The mean pitch is free: the best of those that voices have counts.
+    curves: octaves from the mean (B, K, N), a value a frame of centred spectra. weight: of frames (B, N), 0
+    where there is no voice. The mean pitch is free: the best of those that voices have counts.
     """
     window = torch.hann_window(n_fft, device=wav.device)
     spectrum = torch.stft(wav, n_fft, hop_length, window=window, return_complex=True)
     level = 0.5 * (spectrum.real.square() + spectrum.imag.square() + 1e-8).log()
     count = int(math.log2(HIGHEST_HZ / LOWEST_HZ) * PER_OCTAVE) + 1
     means = LOWEST_HZ * 2 ** (torch.arange(count, device=wav.device) / PER_OCTAVE)
-    f0 = means[:, None] * torch.exp2(curve[:, None])
-    contrast = harmonic_contrast(level[..., : curve.shape[1]], f0, sample_rate / n_fft)
+    f0 = means[:, None] * torch.exp2(curves[:, :, None])  # (B, K, means, N)
+    level = level[..., : curves.shape[2]]
+    contrast = harmonic_contrast(level, f0.flatten(1, 2), sample_rate / n_fft)
     share = weight / weight.sum(1, keepdim=True).clamp(min=1)
-    along = (contrast * share[:, None]).sum(2)
-    return 1 - torch.logsumexp(SHARPNESS * along, dim=1) / SHARPNESS + math.log(count) / SHARPNESS
+    along = (contrast * share[:, None]).sum(2).reshape(f0.shape[:3])
+    return (torch.logsumexp(SHARPNESS * along, dim=2) - math.log(count)) / SHARPNESS

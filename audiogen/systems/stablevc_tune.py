@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audiogen.audio import resample
 from audiogen.metrics.speaker import HOP, SAMPLE_RATE, STRETCH, mel_energies, released_encoder
-from audiogen.nn.harmonics import intonation_loss
+from audiogen.nn.harmonics import intonation_evidence
 from audiogen.nn.perturbation import perturb
 from audiogen.nn.voice_network import Stacked, memories
 from audiogen.sampling.loop import run
@@ -22,6 +22,8 @@ from audiogen.systems.stablevc import StableVC, teacher_plan
 from audiogen.training.checkpoint import read_weights, release_of
 from audiogen.vocoders import require_same_spec
 from audiogen.weights import build
+
+CERTAINTY = 30.0  # nepers for a unit of evidence: recordings have .1 more for their own pitch than for others
 
 
 class StableVCTune(StableVC):
@@ -32,11 +34,11 @@ class StableVCTune(StableVC):
     encoder, through the vocoder, must find the result like the references (the speaker consistency loss of
     Casanova et al. 2022, YourTTS, section 2.1) and by `margin` less like its own voice; a phonetic encoder
     must hear in it, frame by frame, what it hears in the crop; and its harmonics must follow the intonation
-    that was asked for (`intonation_loss`), which is the crop's or another item's.
+    that was asked for rather than others, which is the crop's or another item's.
 
     teacher: checkpoint or released weights of a `StableVC` with a vocoder that has gradients; what is
     released is the same system with other weights. phones: those of a `PhoneticContent`. likeness, content:
-    weights of the judges; intonation: of what is missing of it. invented: share of voices that nobody has;
+    weights of the judges; intonation: of whose pitch is heard. invented: share of voices that nobody has;
     warp: most that their frequencies are moved by, as a logarithm. other_style: share of batches with the
     other item's intonation. steps: of which the numbers of steps are drawn. recorded_every: of so many
     batches one is also learnt as recorded, as in the training before. Raises ValueError for weights of other
@@ -48,8 +50,8 @@ class StableVCTune(StableVC):
         teacher: str,
         phones: str,
         likeness: float = 1.0,
-        content: float = 0.15,
-        intonation: float = 4.0,
+        content: float = 0.2,
+        intonation: float = 0.3,
         margin: float = 0.2,
         invented: float = 0.7,
         warp: float = 0.35,
@@ -108,7 +110,7 @@ class StableVCTune(StableVC):
         wav, stretch = self.spoken(mel)
         loss = self.hparams["likeness"] * self.likeness_loss(self.vectors(wav), target, own)
         loss = loss + self.hparams["content"] * self.content_loss(mel, batch)
-        loss = loss + self.hparams["intonation"] * self.missing_intonation(wav, stretch, batch, told)
+        loss = loss + self.hparams["intonation"] * self.intonation_loss(wav, stretch, batch, told)
         if batch_idx % self.hparams["recorded_every"] == 0:
             loss = loss + super().training_step(batch, batch_idx)
         return loss
@@ -157,29 +159,30 @@ class StableVCTune(StableVC):
         vectors: Tensor = self.judges[2](F.pad(energies, (0, 0, 0, STRETCH - energies.shape[1])))
         return vectors
 
-    def missing_intonation(
-        self, wav: Tensor, stretch: slice, batch: Mapping[str, Any], told: Tensor
-    ) -> Tensor:
-        """How much less wav (B, T), a stretch of the crops, follows the pitch told than the crops theirs.
+    def intonation_loss(self, wav: Tensor, stretch: slice, batch: Mapping[str, Any], told: Tensor) -> Tensor:
+        """Cross-entropy of whose pitch wav (B, T), a stretch of the crops, follows: that told, or others.
 
-        told: numbers of the items whose pitch it is, stretched to the crops' lengths. That no more is asked
-        than recordings have keeps voices from buzzing.
+        told: numbers of the items whose pitch it should be, stretched to the crops' lengths. That pitches
+        compete, and level speech with them, keeps voices from buzzing so as to seem to follow any.
         """
         frames = torch.arange(batch["mask"].shape[1], device=wav.device)
-        here, there = batch["mask"].sum(1, keepdim=True), batch["mask"][told].sum(1, keepdim=True)
-        place = ((frames + 0.5) * there / here).long().clamp(max=frames[-1])
-        curve = batch["prosody"][told, 0].gather(1, place.minimum(there - 1))
+        here = batch["mask"].sum(1, keepdim=True)
+
+        def curve(items: Tensor) -> Tensor:
+            there = batch["mask"][items].sum(1, keepdim=True)
+            place = ((frames + 0.5) * there / here).long().minimum(there - 1)
+            return batch["prosody"][items, 0].gather(1, place)[:, stretch]
+
+        curves = [curve(items) for items in (told, told.roll(1), told.roll(-1))]
+        curves.append(torch.zeros_like(curves[0]))
+        voiced = (batch["prosody"][:, 1] * batch["mask"])[:, stretch]
         spec = self.mel_spec
-
-        def missing(wav: Tensor, curve: Tensor) -> Tensor:
-            voiced = (batch["prosody"][:, 1] * batch["mask"])[:, stretch]
-            given = curve[:, stretch], voiced, spec.sample_rate, spec.n_fft, spec.hop_length
-            return intonation_loss(wav, *given)
-
-        with torch.no_grad():
-            recorded = self.judges[0].decode(batch["mel"][..., stretch]).flatten(1)
-            natural = missing(recorded, batch["prosody"][:, 0])
-        return self.noted("intonation", (missing(wav, curve) - natural).relu().mean())
+        evidence = intonation_evidence(
+            wav, torch.stack(curves, 1), voiced, spec.sample_rate, spec.n_fft, spec.hop_length
+        )
+        right = torch.zeros(len(wav), dtype=torch.long, device=wav.device)
+        self.noted("followed", (evidence.argmax(1) == 0).float().mean())
+        return self.noted("intonation", F.cross_entropy(CERTAINTY * evidence, right))
 
     def likeness_loss(self, heard: Tensor, target: Tensor, own: Tensor) -> Tensor:
         """What speaker vectors (B, E) lack of the target's, and of a margin from the crops' own: cosines."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from audiogen.nn.harmonics import harmonic_contrast, intonation_loss
+from audiogen.nn.harmonics import harmonic_contrast, intonation_evidence
 
 RATE, FFT, HOP = 16000, 1024, 256
 
@@ -36,13 +36,12 @@ def test_harmonics_stand_out_at_the_pitch_and_not_beside_it():
 def test_the_intonation_that_is_there_is_found_at_any_mean(mean_hz):
     time = torch.arange(80) / 80
     rising, falling, flat = 0.5 * (time - 0.5), 0.5 * (0.5 - time), torch.zeros(80)
+    curves = torch.stack([rising, falling, flat])[None]
     wav, weight = voice(rising, mean_hz), torch.ones(1, 80)
-    right, wrong, level = (
-        intonation_loss(wav, curve[None], weight, RATE, FFT, HOP).item() for curve in (rising, falling, flat)
-    )
-    assert right < level - 0.1
-    assert level < wrong + 0.05
-    assert right < 0.6
+    right, wrong, level = intonation_evidence(wav, curves, weight, RATE, FFT, HOP)[0].tolist()
+    assert right > level + 0.1
+    assert level > wrong - 0.05
+    assert right > 0.4
 
 
 def test_frames_without_weight_do_not_count_and_gradients_lead_to_the_curve():
@@ -50,16 +49,16 @@ def test_frames_without_weight_do_not_count_and_gradients_lead_to_the_curve():
     curve = 0.4 * torch.sin(2 * math.pi * time)
     wav, weight = voice(curve, 150.0), torch.ones(1, 80)
     weight[:, 40:] = 0
-    other = torch.where(time < 0.5, curve, -curve)
-    both = [intonation_loss(wav, c[None], weight, RATE, FFT, HOP).item() for c in (curve, other)]
-    assert both[0] == pytest.approx(both[1], abs=1e-6)
+    curves = torch.stack([curve, torch.where(time < 0.5, curve, -curve)])[None]
+    both = intonation_evidence(wav, curves, weight, RATE, FFT, HOP)[0]
+    assert both[0].item() == pytest.approx(both[1].item(), abs=1e-6)
     noise = torch.randn(1, 79 * HOP, generator=torch.Generator().manual_seed(0), requires_grad=True)
     optimizer = torch.optim.Adam([noise], lr=0.02)
-    losses = []
+    found = []
     for _ in range(30):
-        loss = intonation_loss(noise, curve[None], torch.ones(1, 80), RATE, FFT, HOP).sum()
+        evidence = intonation_evidence(noise, curves[:, :1], torch.ones(1, 80), RATE, FFT, HOP).sum()
         optimizer.zero_grad()
-        loss.backward()
+        (-evidence).backward()
         optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] - 0.2
+        found.append(evidence.item())
+    assert found[-1] > found[0] + 0.2

@@ -1,5 +1,7 @@
 """A converter tuned by two judges of its own conversions."""
 
+import math
+
 import pytest
 import torch
 from fitting import fit_here as fit
@@ -135,23 +137,25 @@ def test_an_intonation_runs_along_the_crop_from_end_to_end(tune, batch, monkeypa
     """A style clip of half the frames is heard at half the pace; the crop tells where there is a voice."""
     seen = []
 
-    def listen(wav, curve, weight, *spec):
-        seen.append((curve, weight))
-        return torch.tensor([0.7, 0.5, 0.2, 0.6]) if len(seen) == 1 else torch.tensor([0.8, 0.3, 0.6, 0.7])
+    def listen(wav, curves, weight, *spec):
+        seen.extend((curves, weight))
+        return torch.tensor([[0.1, 0.0, 0.0, 0.0]]).expand(4, -1)
 
-    monkeypatch.setattr("audiogen.systems.stablevc_tune.intonation_loss", listen)
+    monkeypatch.setattr("audiogen.systems.stablevc_tune.intonation_evidence", listen)
     system = tune()
     frames = batch["mask"].shape[1]
     batch["prosody"][:, 0] = torch.arange(frames)
     batch["mask"][1, frames // 2 :] = False
     wav, stretch = system.spoken(batch["mel"])
-    loss = system.missing_intonation(wav, stretch, batch, torch.tensor([1, 1, 0, 3]))
-    assert loss.item() == pytest.approx(0.15)  # what is missing beyond the recordings, 0.1, 0, 0.4 and 0.1
-    (own, _), (curve, weight) = seen
+    loss = system.intonation_loss(wav, stretch, batch, torch.tensor([1, 2, 0, 3]))
+    assert loss.item() == pytest.approx(math.log(1 + 3 * math.exp(-3)))  # a tenth is worth three nepers
+    curves, weight = seen
     steps = torch.arange(frames)[stretch]
-    assert torch.equal(own, steps.float().expand(4, -1))
-    assert torch.equal(curve[0], ((steps + 0.5) * (frames // 2) / frames).floor())
-    assert torch.equal(curve[3], steps.float())
+    half = ((steps + 0.5) * (frames // 2) / frames).floor()
+    assert torch.equal(curves[0, 0], half)
+    assert torch.equal(curves[3, 0], steps.float())
+    assert torch.equal(curves[3, 1], steps.float())
+    assert not curves[:, 3].any()
     assert torch.equal(weight[0], batch["prosody"][0, 1, stretch])
     assert not weight[1, frames // 2 :].any()
 
