@@ -84,7 +84,7 @@ def ditto() -> str:
             first = method == "ditto1"
             faster = "-"
             if method == "ditto2" and "same_error" in control:
-                faster = f"{control['same_error']['times_as_fast']['value']:.0f}x"
+                faster = f"{control['same_error']['times_as_fast']['value']:.2g}x"
             rows.append(
                 [
                     control_name,
