@@ -189,10 +189,20 @@ def converter(tmp_path):
     return tmp_path / "c.ckpt"
 
 
+@pytest.fixture
+def phones(tmp_path):
+    """A checkpoint of a tiny phonetic encoder, untrained."""
+    from audiogen.systems.phonetic_encoder import PhoneticContent
+
+    model = PhoneticContent(net={"channels": 16, "hidden": 32, "blocks": 1, "bottleneck": 8}, codes=12)
+    torch.save({"release": model.release(), "state_dict": model.state_dict()}, tmp_path / "p.ckpt")
+    return tmp_path / "p.ckpt"
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_builds(path, workplace, request):
     more = []
-    if "distill" in path.stem:
+    if "distill" in path.stem or path.stem.startswith("stablevc_tune"):
         names = {
             "comospeech_sing": "singing_teacher",
             "comospeech": "consistency_teacher",
@@ -205,6 +215,8 @@ def test_every_config_builds(path, workplace, request):
         name = next(name for beginning, name in names.items() if path.stem.startswith(beginning))
         chosen = request.getfixturevalue(name)
         more = ["--model.init_args.teacher", str(chosen)]
+    if path.stem.startswith("stablevc_tune"):
+        more += ["--model.init_args.phones", str(request.getfixturevalue("phones"))]
     cli = AudiogenCLI(
         args=["-c", str(path), "--trainer.precision", "32-true", "--trainer.accelerator", "cpu", *more],
         run=False,
