@@ -23,10 +23,10 @@ from audiogen.weights import (
     CHECKPOINT,
     CorruptWeights,
     UnknownModel,
-    build,
     locate,
     read_metadata,
     read_tensors,
+    rebuild,
 )
 
 GRIFFIN_LIM = "griffin-lim"
@@ -193,8 +193,7 @@ def _build(path: Path) -> tuple[Any, dict[str, Any]]:
         return load_checkpoint(path), read_hparams(path)
     key, hparams = read_metadata(path)
     try:
-        system = build(key, hparams)
-        getattr(system, "load_release_state", system.load_state_dict)(read_tensors(path))
+        system = rebuild(key, hparams, read_tensors(path))
     except (TypeError, RuntimeError) as error:
         raise CorruptWeights(
             f"{path} does not fit {key} of audiogen {audiogen.__version__}: {error}"

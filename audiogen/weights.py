@@ -71,6 +71,18 @@ def build(key: str, hparams: Mapping[str, Any]) -> Any:
     return _class(key)(**hparams)
 
 
+def rebuild(key: str, hparams: Mapping[str, Any], state: Mapping[str, Tensor]) -> Any:
+    """The same with released tensors in it. Raises TypeError, RuntimeError where tensors do not fit."""
+    system = build(key, hparams)
+    load_released(system, state)
+    return system
+
+
+def load_released(system: Any, state: Mapping[str, Tensor]) -> None:
+    """Put released tensors into a system, its own way if it has one. Raises RuntimeError."""
+    getattr(system, "load_release_state", system.load_state_dict)(state)
+
+
 def hyper_parameters(key: str) -> set[str]:
     """Names of the hyper-parameters that the system of that name in SYSTEMS takes."""
     return set(signature(_class(key)).parameters)

@@ -149,14 +149,13 @@ class Judge:
                 self._vectors[key] = self.embed(self.wav(clip), self.system.sample_rate)
         return float(torch.stack([vector @ self._vectors[str(clip.path)] for clip in clips]).mean())
 
-    def distance(self, wav: Tensor, clips: Sequence[Clip]) -> float:
-        """Distortion in dB between the mean cepstra of a signal and of all the clips."""
-        rate = self.system.sample_rate
+    def distance(self, cepstrum: np.ndarray, clips: Sequence[Clip]) -> float:
+        """Distortion in dB between a mean cepstrum and that of all the clips."""
         for clip in clips:
             if (key := str(clip.path)) not in self._colours:
-                self._colours[key] = mean_cepstrum(self.wav(clip), rate)
+                self._colours[key] = mean_cepstrum(self.wav(clip), self.system.sample_rate)
         theirs = np.mean([self._colours[str(clip.path)] for clip in clips], axis=0)
-        return float(frame_distortion(mean_cepstrum(wav, rate)[:, None], theirs[:, None])[0])
+        return float(frame_distortion(cepstrum[:, None], theirs[:, None])[0])
 
     def f0(self, clip: Clip) -> np.ndarray:
         """F0 of a recording."""
@@ -181,7 +180,7 @@ class Judge:
             self.system, source, voice, style=style, options=options, seed=seed, timer=timer
         )
         wav = torch.cat(list(blocks), dim=-1)[0]
-        vector = self.embed(wav, rate)
+        vector, cepstrum = self.embed(wav, rate), mean_cepstrum(wav, rate)
         row: dict[str, Any] = {
             "id": pair.id,
             "audio_seconds": len(wav) / rate,
@@ -189,8 +188,8 @@ class Judge:
             "stages": dict(timer.seconds),
             "to_target": self.likeness(vector, pair.others),
             "to_source": self.likeness(vector, pair.own),
-            "distance_to_target": self.distance(wav, pair.others),
-            "distance_to_source": self.distance(wav, pair.own),
+            "distance_to_target": self.distance(cepstrum, pair.others),
+            "distance_to_source": self.distance(cepstrum, pair.own),
         }
         if pair.source.language.startswith("en") and style_of != "another":
             errors = character_errors(pair.source.text, self.hear(wav))

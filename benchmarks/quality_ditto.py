@@ -162,7 +162,7 @@ def measured(
     for n, (given, prompt) in enumerate(zip(givens, prompts, strict=True)):
         control = TARGETS[name](given)
         for method, system in systems.items():
-            if method == "ditto1" and n >= (args.baseline_targets or args.targets):
+            if method == "ditto1" and n >= args.baseline_targets:
                 continue
             options = SteerOptions(
                 seconds=args.seconds,
@@ -245,6 +245,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--add", action="store_true", help="keep the other controls that OUT has")
     args = parser.parse_args(words)
     args.controls = args.controls.split(",")
+    args.baseline_targets = args.baseline_targets or args.targets
     if unknown := sorted(set(args.controls) - set(TARGETS)):
         parser.error(f"unknown control {unknown[0]!r}; use {', '.join(TARGETS)}")
     return args
@@ -288,7 +289,7 @@ def main(words: Sequence[str] | None = None) -> None:
         rows[name]["search_steps"] = args.search_steps
         if args.teacher:
             rows[name]["baseline_search_steps"] = args.baseline_search_steps
-            rows[name]["baseline_targets"] = args.baseline_targets or args.targets
+            rows[name]["baseline_targets"] = args.baseline_targets
         save(rows, names, len(wavs), args)
 
 

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import torch
+
+from audiogen.systems.phonetic_encoder import PhoneticContent
 from audiogen.training.cli import main
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -26,3 +29,10 @@ def fit_here(name, path, *more):
     """Train a tiny config on a packed file, in the current folder -> its last checkpoint."""
     main(["fit", "-c", str(CONFIGS / f"{name}.yaml"), "--data.init_args.path", str(path), *more])
     return f"runs/{name}/last.ckpt"
+
+
+def untrained_phones(path):
+    """Write the checkpoint of a tiny phonetic encoder without training -> its path."""
+    model = PhoneticContent(net={"channels": 16, "hidden": 32, "blocks": 1, "bottleneck": 8}, codes=12)
+    torch.save({"release": model.release(), "state_dict": model.state_dict()}, path)
+    return path

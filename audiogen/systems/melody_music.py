@@ -21,7 +21,7 @@ from audiogen.systems.melody import Kept, MeLoDy
 from audiogen.systems.melody_generator import MeLoDyGenerator, known_tokens, written
 from audiogen.systems.melody_lm import MeLoDyLM
 from audiogen.training.checkpoint import load_checkpoint, read_weights
-from audiogen.weights import CHECKPOINT, build
+from audiogen.weights import CHECKPOINT, build, load_released
 
 PARTS = ("lm", "diffusion", "autoencoder", "tokenizer")
 HALF = ("lm", "diffusion")  # parts whose weights are released with 16 bits
@@ -116,7 +116,7 @@ class MeLoDyMusic(L.LightningModule):
         for name in PARTS:
             prefix = f"{name}."
             part = {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
-            _load_release_state(getattr(self, name), part)
+            load_released(getattr(self, name), part)
 
     def unknown_words(self, caption: str) -> list[str]:
         """Words of a caption that neither model has learned."""
@@ -357,7 +357,3 @@ def _release_state(part: Any) -> Mapping[str, Tensor]:
         part.release_state() if hasattr(part, "release_state") else part.state_dict()
     )
     return state
-
-
-def _load_release_state(part: Any, state: Mapping[str, Tensor]) -> None:
-    getattr(part, "load_release_state", part.load_state_dict)(state)

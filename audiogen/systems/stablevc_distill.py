@@ -24,7 +24,25 @@ from audiogen.training.checkpoint import read_checkpoint, release_of
 LEVELS = (8, 64)  # steps of the teacher's grid at first and at last, doubled in between
 
 
-class StableVCDistill(StableVC):
+class TaughtStableVC(StableVC):
+    """What two ways to train from a teacher have in common.
+
+    released_hparams: of the `StableVC` that is released.
+    """
+
+    released_hparams: dict[str, Any]
+
+    def release(self) -> dict[str, Any]:
+        """What is taught is released as the `StableVC` it is."""
+        return release_of(self.key, {**self.released_hparams, "mel_spec": asdict(self.mel_spec)})
+
+    def on_fit_start(self) -> None:
+        """Check that the data fits; the statistics stay the teacher's."""
+        if (data := getattr(self.trainer, "datamodule", None)) is not None:
+            data.check(self.mel_spec, self.released_hparams["vocabulary"], self.style_bins)
+
+
+class StableVCDistill(TaughtStableVC):
     """A trained teacher and its student, which answers at a time as at the next lower one.
 
     Song et al. 2023, Algorithm 2, with the student as its own target (Song and Dhariwal 2024). On a straight
@@ -62,15 +80,6 @@ class StableVCDistill(StableVC):
         student.load_state_dict(self.net.flow("teacher").state_dict())
         self.requires_grad_(False)
         student.requires_grad_(True)
-
-    def release(self) -> dict[str, Any]:
-        """A student is released as the `StableVC` it is."""
-        return release_of(self.key, {**self.released_hparams, "mel_spec": asdict(self.mel_spec)})
-
-    def on_fit_start(self) -> None:
-        """Check that the data fits; the statistics stay the teacher's."""
-        if (data := getattr(self.trainer, "datamodule", None)) is not None:
-            data.check(self.mel_spec, self.released_hparams["vocabulary"], self.style_bins)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The student at one time of the grid against itself after the teacher's step to the next."""

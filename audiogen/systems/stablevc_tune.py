@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -18,15 +17,15 @@ from audiogen.nn.harmonics import intonation_evidence
 from audiogen.nn.perturbation import perturb
 from audiogen.nn.voice_network import Stacked, memories
 from audiogen.sampling.loop import run
-from audiogen.systems.stablevc import StableVC, teacher_plan
-from audiogen.training.checkpoint import read_weights, release_of
+from audiogen.systems.stablevc import teacher_plan
+from audiogen.systems.stablevc_distill import TaughtStableVC
+from audiogen.training.checkpoint import load_weights, read_weights
 from audiogen.vocoders import require_same_spec
-from audiogen.weights import build
 
 CERTAINTY = 30.0  # nepers for a unit of evidence: recordings have .1 more for their own pitch than for others
 
 
-class StableVCTune(StableVC):
+class StableVCTune(TaughtStableVC):
     """A trained converter whose conversions are judged in training.
 
     Every crop is also said in the voice of another item of its batch, or in one that nobody has: that item's
@@ -79,22 +78,15 @@ class StableVCTune(StableVC):
 
     def _judge(self, name: str, what: str) -> Any:
         """The system of that name, which is only asked. Raises ValueError for one that cannot `what`."""
-        key, hparams, state = read_weights(name)
-        judge = build(key, hparams)
+        key, judge = load_weights(name)
         if not hasattr(judge, what):
             raise ValueError(f"{name} holds a {key}, which has no {what!r}")
-        getattr(judge, "load_release_state", judge.load_state_dict)(state)
         require_same_spec(self.mel_spec, judge.mel_spec)
         return judge.eval().requires_grad_(False)
 
-    def release(self) -> dict[str, Any]:
-        """What is tuned is released as the `StableVC` it is."""
-        return release_of(self.key, {**self.released_hparams, "mel_spec": asdict(self.mel_spec)})
-
     def on_fit_start(self) -> None:
-        """Check that the data fits; the statistics stay the teacher's."""
-        if (data := getattr(self.trainer, "datamodule", None)) is not None:
-            data.check(self.mel_spec, self.released_hparams["vocabulary"], self.style_bins)
+        """Check that the data fits, and bring the judges to where they are needed."""
+        super().on_fit_start()
         for judge in self.judges:
             judge.to(self.device)
 

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from audiogen.systems import SYSTEMS
-from audiogen.weights import CHECKPOINT, build, hyper_parameters, locate, read_metadata, read_tensors
+from audiogen.weights import (
+    CHECKPOINT,
+    build,
+    hyper_parameters,
+    locate,
+    read_metadata,
+    read_tensors,
+    rebuild,
+)
 
 
 def release_of(key: str, hparams: Mapping[str, Any], training_only: Sequence[str] = ()) -> dict[str, Any]:
@@ -53,6 +61,17 @@ def read_weights(name: str | os.PathLike[str]) -> tuple[str, dict[str, Any], dic
         return read_checkpoint(name)
     path = locate(name)
     return *read_metadata(path), read_tensors(path)
+
+
+def load_weights(name: str | os.PathLike[str]) -> tuple[str, Any]:
+    """System name and system of a released model by name or path, or of a checkpoint, in eval mode.
+
+    Nothing is attached to it, see `hub.load`. Raises ValueError.
+    """
+    if Path(name).suffix == CHECKPOINT:
+        return read_checkpoint(name)[0], load_checkpoint(name)
+    key, hparams, state = read_weights(name)
+    return key, rebuild(key, hparams, state).eval()
 
 
 def load_checkpoint(

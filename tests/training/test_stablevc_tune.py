@@ -1,19 +1,17 @@
-"""A converter tuned by two judges of its own conversions."""
+"""A converter tuned by judges of its own conversions."""
 
 import math
 
 import pytest
 import torch
 from fitting import fit_here as fit
+from fitting import untrained_phones
 from synthetic_voices import write_voices
 
 from audiogen import hub
 from audiogen.data.conversion import ConversionData
-from audiogen.systems.phonetic_encoder import PhoneticContent
 from audiogen.systems.stablevc_tune import StableVCTune
 from audiogen.training.checkpoint import read_checkpoint
-
-NET = {"channels": 16, "hidden": 32, "blocks": 1, "bottleneck": 8}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +27,7 @@ def place(tmp_path_factory):
             "--model.init_args.vocoder",
             "vocos-16k",
         )
-    phones = PhoneticContent(net=NET, codes=12)
-    torch.save({"state_dict": phones.state_dict(), "release": phones.release()}, folder / "phones.ckpt")
+    untrained_phones(folder / "phones.ckpt")
     return folder
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from fitting import CONFIGS, fit
+from fitting import CONFIGS, fit, untrained_phones
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audiogen
@@ -192,11 +192,7 @@ def converter(tmp_path):
 @pytest.fixture
 def phones(tmp_path):
     """A checkpoint of a tiny phonetic encoder, untrained."""
-    from audiogen.systems.phonetic_encoder import PhoneticContent
-
-    model = PhoneticContent(net={"channels": 16, "hidden": 32, "blocks": 1, "bottleneck": 8}, codes=12)
-    torch.save({"release": model.release(), "state_dict": model.state_dict()}, tmp_path / "p.ckpt")
-    return tmp_path / "p.ckpt"
+    return untrained_phones(tmp_path / "p.ckpt")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
