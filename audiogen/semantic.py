@@ -89,8 +89,18 @@ class ChromaTokenizer(nn.Module):
 
     def encode(self, wav: Tensor) -> Tensor:
         """wav (B, T) in [-1, 1], T >= 1 -> tokens (B, ceil(T / hop_length)) int64."""
-        found = self.standardised(self.features(wav))
+        return self.tokens_of(self.features(wav))
+
+    def tokens_of(self, features: Tensor) -> Tensor:
+        """Features (B, N, width) -> tokens (B, N) int64."""
+        found = self.standardised(features)
         return nearest(found.flatten(0, 1), self.centroids).view(found.shape[:2])
+
+    def transposed(self, features: Tensor, semitones: int) -> Tensor:
+        """Features (B, N, width) of the same music that many semitones higher, as if timbre stayed."""
+        size = 12 * len(REGISTERS_HZ)
+        classes = features[..., :size].view(*features.shape[:-1], -1, 12).roll(semitones, -1).flatten(-2)
+        return torch.cat((classes, features[..., size:]), dim=-1)
 
     def standardised(self, features: Tensor) -> Tensor:
         """Features (B, N, width) as the centroids are."""

@@ -50,7 +50,8 @@ def music(
 
     Writes audio.safetensors and manifest.jsonl, whose lines tell the score, instruments, key and tempo of
     every piece, with captions, and keeps the pieces as FLAC. A further call goes on from those that are
-    there. Needs the extra `music` of this package, and `apt install fluidsynth fluid-soundfont-gm`.
+    there; what was held out stays so where it adds scores (--minutes). Needs the extra `music` of this
+    package, and `apt install fluidsynth fluid-soundfont-gm`.
 
     With --source the same files are made of recordings of your own, cut into pieces of 20 seconds.
     """
@@ -65,12 +66,13 @@ def music(
     bank = soundfont if soundfont is not None else recipe.BANK
     taste = CAPTIONED if captioned else ANY
     pieces = recipe.render_all(out, minutes, seed, bank, workers, _progress, taste)
-    held_out_scores = recipe.held_out_scores(pieces, held_out, seed)
+    manifest = out / "manifest.jsonl"
+    held_out_scores = recipe.held_out_scores(pieces, held_out, seed, recipe.known_lines(manifest))
     ids = {piece["id"] for piece in pieces if piece["score"] in held_out_scores}
     clips = recipe.clips_of(out, pieces)
     facts = recipe.terms(bank)
     pack_waveforms(out / "audio.safetensors", clips, ids, recipe.SAMPLE_RATE, facts, _progress)
-    recipe.write_manifest(out / "manifest.jsonl", pieces, held_out_scores)
+    recipe.write_manifest(manifest, pieces, held_out_scores)
     seconds = sum(piece["seconds"] for piece in pieces)
     _say(
         f"{len(pieces)} pieces of {len({piece['score'] for piece in pieces})} scores, {seconds / 60:.1f} "
@@ -100,6 +102,14 @@ def latents(
     vocabulary: Annotated[
         int, typer.Option("--vocabulary", min=2, max=32768, help="Tokens of a tokenizer that is fitted.")
     ] = 512,
+    variants: Annotated[
+        int,
+        typer.Option(
+            "--variants",
+            min=0,
+            help="Token sequences in other keys and tempi of every rendering, for the language model.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the fitted tokenizer.")] = 0,
 ) -> None:
     """Prepared music as latents and semantic tokens with captions: what MeLoDy trains on, in one file."""
@@ -119,11 +129,12 @@ def latents(
         )
     if not words.is_file():
         _fit_tokenizer(prepared, words, vocabulary, seed)
-    metadata = encode_music(target, prepared, coder, hub.load(words), _progress)
+    metadata = encode_music(target, prepared, coder, hub.load(words), _progress, variants)
     far = spread(list(Ragged(target)["latents"]))
+    varied = f" and {found} variants" if (found := len(metadata["variant_facts"])) else ""
     _say(
-        f"{len(metadata['ids'])} pieces, {metadata['splits'].count('train')} to train on; channels' means "
-        f"within {far['mean']:.2f}, deviations {far['least_deviation']:.2f} to "
+        f"{len(metadata['ids'])} pieces, {metadata['splits'].count('train')} to train on{varied}; "
+        f"channels' means within {far['mean']:.2f}, deviations {far['least_deviation']:.2f} to "
         f"{far['largest_deviation']:.2f} -> {target}, {words}"
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from audiogen.data.progress import Progress, quiet
 from audiogen.data.store import DataError, Ragged, RaggedColumn, save_ragged
+from audiogen.data.variants import Transposing, Variant, variants_of
 
 VALIDATION_EVERY = 4  # of the held-out scores, in the order of their names, every fourth is for validation
 TERMS = ("licence", "attribution")  # of a prepared file, handed on
@@ -84,11 +86,18 @@ class PreparedMusic:
 
 @torch.inference_mode()
 def encode_music(
-    path: Path, music: PreparedMusic, coder: Coder, tokenizer: Tokenizer, progress: Progress = quiet
+    path: Path,
+    music: PreparedMusic,
+    coder: Coder,
+    tokenizer: Tokenizer,
+    progress: Progress = quiet,
+    variants: int = 0,
 ) -> dict[str, Any]:
     """Write latents (D, L) float16, tokens (N,) int16, captions, facts, splits to one file -> its metadata.
 
-    Raises DataError where the autoencoder wants another sample rate, ValueError for too many tokens.
+    variants: of every training item whose key and tempo are known, as further tokens with facts of their own
+    and no latents. Raises DataError where the autoencoder wants another sample rate, ValueError for too many
+    tokens and for variants of a tokenizer that cannot transpose.
     """
     if music.sample_rate != coder.sample_rate:
         raise DataError(
@@ -102,12 +111,23 @@ def encode_music(
         wav = music.wav(n)[None]
         columns["latents"].append(coder.encode(wav[:, None])[0].to(torch.float16))
         columns["tokens"].append(tokenizer.encode(wav)[0].to(torch.int16))
+    varied: list[Variant] = []
+    if variants:
+        if not isinstance(tokenizer, Transposing):
+            raise ValueError(f"{type(tokenizer).__name__} cannot transpose; leave out --variants")
+        items = music.training()
+        for n in progress(items, "transposing", len(items)):
+            rng = random.Random(f"variants/{music.lines[n]['id']}")
+            varied += variants_of(music.wav(n), music.lines[n].get("about", {}), tokenizer, variants, rng)
+    if varied:
+        columns["variants"] = [variant.tokens.to(torch.int16) for variant in varied]
     metadata: dict[str, Any] = {
         "kind": "music_latents",
         "ids": [line["id"] for line in music.lines],
         "captions": [line["captions"] for line in music.lines],
         "facts": [line.get("about", {}) for line in music.lines],
         "splits": music.splits(),
+        "variant_facts": [variant.facts for variant in varied],
         "latent_rate": coder.frame_rate,
         "token_rate": tokenizer.frame_rate,
         "vocabulary": tokenizer.vocabulary,

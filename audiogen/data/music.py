@@ -185,22 +185,34 @@ def render_all(
     return sorted(facts, key=lambda item: item["id"])
 
 
-def held_out_scores(facts: Sequence[dict[str, Any]], fraction: float, seed: int) -> set[str]:
+def held_out_scores(
+    facts: Sequence[dict[str, Any]], fraction: float, seed: int, earlier: Sequence[dict[str, Any]] = ()
+) -> set[str]:
     """Scores to test on: `fraction` of them, one at least unless it is 0, with other settings of their tunes.
 
-    Two scores set one tune when their top parts open with the same intervals.
+    Two scores set one tune when their top parts open with the same intervals. earlier: the lines of a
+    manifest of which this is more: what was trained on or held out then stays so, and the fraction is that of
+    the other scores.
     """
     openings = {item["score"]: tuple(item["opening"]) for item in facts}
-    names = sorted(openings)
+    heard = {tuple(line["opening"]) for line in earlier if line["split"] == "train"}
+    tunes = {tuple(line["opening"]) for line in earlier if line["split"] != "train"} - heard
+    names = sorted(name for name, tune in openings.items() if tune not in heard | tunes)
     random.Random(f"held out/{seed}").shuffle(names)
-    count = min(max(1, round(fraction * len(names))), len(names) - 1) if fraction else 0
-    tunes = {openings[name] for name in names[:count]}
-    return {name for name in names if openings[name] in tunes}
+    count = min(max(1, round(fraction * len(names))), len(names) - 1) if fraction and names else 0
+    tunes |= {openings[name] for name in names[:count]}
+    return {name for name, tune in openings.items() if tune in tunes}
 
 
 def clips_of(out: Path, facts: Iterable[dict[str, Any]]) -> list[Clip]:
     """The renderings as clips."""
     return [Clip(f["id"], out / "renderings" / f"{f['id']}.flac", None, "", "") for f in facts]
+
+
+def known_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a manifest that an earlier call wrote of scores; none where there is none."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [line for line in map(json.loads, lines) if "opening" in line]
 
 
 def write_manifest(path: Path, facts: Iterable[dict[str, Any]], held_out: set[str]) -> None:

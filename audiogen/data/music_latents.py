@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypedDict
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from audiogen.data.captions import captions_of
 from audiogen.data.loader import ResumableLoader
 from audiogen.data.phrases import rephrased, vocabulary_of
 from audiogen.data.store import DataError, Ragged
@@ -36,13 +37,15 @@ class MusicBatch(TypedDict):
 class Crop:
     """Item `index` from chunk-grid place `start` (a fraction of what is free) on, `chunks` chunks long.
 
-    words: seed of its caption; "" takes the first it has.
+    words: seed of its caption; "" takes the first it has. variant: index is that of a variant, which has
+    tokens but no latents.
     """
 
     index: int
     start: float
     chunks: int
     words: str = ""
+    variant: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,9 @@ class MusicLatentData(L.LightningDataModule):
     path: a file of `audiogen prepare latents`. chunk_frames, chunk_tokens: of a chunk,
     the unit of crops and of continuation; both last equally long. chunks: of a crop; short: share of batches
     that have fewer, at random. rephrase: share of captions that are made anew from the facts, of which each
-    is dropped with probability drop. An "epoch" is `batches_per_epoch` batches. Validation is the start of
-    every held-out item, with its first caption.
+    is dropped with probability drop. varied: share of crops that are of variants in other keys and tempi,
+    which have no latents (their frames are masked): for the language model. An "epoch" is
+    `batches_per_epoch` batches. Validation is the start of every held-out item, with its first caption.
     """
 
     def __init__(
@@ -94,6 +98,7 @@ class MusicLatentData(L.LightningDataModule):
         batches_per_epoch: int = 250,
         rephrase: float = 0.8,
         drop: float = 0.25,
+        varied: float = 0.0,
         validation_items: int = 64,
         seed: int = 0,
     ) -> None:
@@ -103,7 +108,7 @@ class MusicLatentData(L.LightningDataModule):
         self.clock = Clock(chunk_frames, chunk_tokens)
         self.chunks, self.short = chunks, short
         self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
-        self.rephrase, self.drop = rephrase, drop
+        self.rephrase, self.drop, self.varied = rephrase, drop, varied
         self.validation_items = validation_items
         self.seed = seed
 
@@ -121,6 +126,13 @@ class MusicLatentData(L.LightningDataModule):
             [c] if isinstance(c, str) else list(c) for c in self.metadata["captions"]
         ]
         self.facts: list[dict[str, Any]] = list(self.metadata.get("facts") or [{} for _ in self.captions])
+        self.variant_facts: list[dict[str, Any]] = list(self.metadata.get("variant_facts") or [])
+        if self.varied and not self.variant_facts:
+            raise DataError(
+                f"{self.path} has no variants, but data.init_args.varied is {self.varied:g}; set it to 0, or "
+                "make the file with `audiogen prepare latents --variants 24`"
+            )
+        self.variants: Sequence[Tensor] = store["variants"] if self.variant_facts else ()
         self.ids = list(self.metadata.get("ids") or range(len(self.captions)))
         splits = list(self.metadata["splits"])
         self.clock.check(float(self.metadata["latent_rate"]), float(self.metadata["token_rate"]))
@@ -145,6 +157,8 @@ class MusicLatentData(L.LightningDataModule):
     def all_captions(self) -> list[str]:
         """Captions in which every word occurs that training may use."""
         facts = [self.facts[n] for n in self.training]
+        # variants say what other items say, but for keys and tempi that may have no item
+        facts += self.variant_facts[:: max(1, len(self.variant_facts) // 1000)]
         captions = [caption for n in self.training for caption in self.captions[n]]
         return vocabulary_of(captions, facts, seed=self.seed)
 
@@ -158,13 +172,18 @@ class MusicLatentData(L.LightningDataModule):
         batches = []
         for first in range(0, wanted, self.batch_size):
             chunks = rng.randint(1, self.chunks) if rng.random() < self.short else self.chunks
-            batches.append(
-                [
-                    Crop(index, rng.random(), chunks, f"{self.seed}/{epoch}/{place}")
-                    for place, index in enumerate(order[first : first + self.batch_size], first)
-                ]
-            )
+            crops = [
+                Crop(index, rng.random(), chunks, f"{self.seed}/{epoch}/{place}")
+                for place, index in enumerate(order[first : first + self.batch_size], first)
+            ]
+            batches.append([self._vary(crop) for crop in crops] if self.varied else crops)
         return batches
+
+    def _vary(self, crop: Crop) -> Crop:
+        rng = random.Random(f"variant/{crop.words}")
+        if rng.random() >= self.varied:
+            return crop
+        return replace(crop, index=rng.randrange(len(self.variant_facts)), variant=True)
 
     def validation_plan(self) -> list[list[Crop]]:
         """The same crops every time."""
@@ -182,7 +201,7 @@ class MusicLatentData(L.LightningDataModule):
             "frames": torch.zeros(size, frames, dtype=torch.bool),
             "token_mask": torch.zeros(size, tokens, dtype=torch.bool),
             "captions": [self._caption(crop) for crop in plan],
-            "ids": [str(self.ids[crop.index]) for crop in plan],
+            "ids": ["variant" if crop.variant else str(self.ids[crop.index]) for crop in plan],
         }
         for row, (latent, token) in enumerate(rows):
             made["latents"][row, :, : latent.shape[-1]] = latent
@@ -204,8 +223,13 @@ class MusicLatentData(L.LightningDataModule):
     def _cut(self, crop: Crop) -> tuple[Tensor, Tensor]:
         """Latents (D, L) and tokens (T,) of the crop, as much of it as there is; both last equally long."""
         frames, tokens = self.clock.grid
-        latents, words = self.latents[crop.index], self.tokens[crop.index]
-        cells = min(latents.shape[-1] // frames, len(words) // tokens)
+        if crop.variant:
+            words = self.variants[crop.index]
+            latents = torch.empty(self.latent_dim, 0)
+            cells = len(words) // tokens
+        else:
+            latents, words = self.latents[crop.index], self.tokens[crop.index]
+            cells = min(latents.shape[-1] // frames, len(words) // tokens)
         length = min(cells, crop.chunks * self.clock.tokens // tokens)
         first = int(crop.start * (cells - length + 1))
         return (
@@ -214,9 +238,11 @@ class MusicLatentData(L.LightningDataModule):
         )
 
     def _caption(self, crop: Crop) -> str:
-        captions = self.captions[crop.index]
+        facts = (self.variant_facts if crop.variant else self.facts)[crop.index]
         if not crop.words:
-            return captions[0]
+            return self.captions[crop.index][0]
         rng = random.Random(f"caption/{crop.words}")
-        made = rephrased(self.facts[crop.index], rng, drop=self.drop) if rng.random() < self.rephrase else ""
-        return made or rng.choice(captions)
+        made = rephrased(facts, rng, drop=self.drop) if rng.random() < self.rephrase else ""
+        if made:
+            return made
+        return rng.choice(captions_of(facts, rng) if crop.variant else self.captions[crop.index])

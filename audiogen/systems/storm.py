@@ -26,7 +26,7 @@ from audiogen.sampling.grids import append_zero, uniform_lambda, uniform_t
 from audiogen.sampling.loop import run
 from audiogen.sampling.mean_paths import OUVE
 from audiogen.sampling.noise import ItemNoise
-from audiogen.sampling.plans import Plan, consistency, multistep, predictor_corrector, sde_multistep
+from audiogen.sampling.plans import Plan, consistency, head, multistep, predictor_corrector, sde_multistep
 from audiogen.spectral import StftSpec
 from audiogen.training.checkpoint import read_checkpoint, release_of
 from audiogen.training.pictures import log_audio, log_mels
@@ -53,10 +53,11 @@ class Preset:
 
 QUALITY = {
     "fast": Preset("multistep", 2, 0.5),
-    "balanced": Preset("multistep", 4, 0.6),
+    "balanced": Preset("multistep", 8, 0.5),
     "best": Preset("sde_multistep", 12),
     "paper": Preset("predictor_corrector", 30),  # 60 evaluations, as SGMSE+ and StoRM were published
 }
+OWN_STEPS = (1, 2, 4, 8)  # of the samplers from whose states the score network learns
 CONSISTENT = {
     "fast": Preset("consistency", 1),
     "balanced": Preset("consistency", 2),
@@ -89,9 +90,11 @@ class StoRM(L.LightningModule):
     "edm" or "score" (see OBJECTIVES). data_std, residual_std: see `Objective`. backbone: one of BACKBONES,
     predictor_net and score_net its arguments. alpha: the predictor's share of the loss. perceptual, sdr: what
     `WaveformLoss` adds to the errors of what both networks take for clean; trained ones gain by them what the
-    ear misses. consistent: whether the score network is a consistency model, as `StoRMDistill` makes it of
-    one with objective "edm". Raises ValueError for names that are none of these and for a predictor_from that
-    does not fit.
+    ear misses. own_states: share of training steps in which the score network learns from states that its own
+    sampler came to (Lay et al. 2024, "Single and Few-step Diffusion for Generative Speech Enhancement"), not
+    from clean speech with noise: of few steps it then makes the most. consistent: whether the score network
+    is a consistency model, as `StoRMDistill` makes it of one with objective "edm". Raises ValueError for
+    names that are none of these and for a predictor_from that does not fit.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class StoRM(L.LightningModule):
         alpha: float = 0.5,
         perceptual: float = 0.0,
         sdr: float = 0.0,
+        own_states: float = 0.0,
         consistent: bool = False,
         lr: float = 1e-3,
         lr_final: float = 1e-5,
@@ -201,7 +205,8 @@ class StoRM(L.LightningModule):
             self.log("train/predictor", losses[-1], prog_bar=True)
         if self.score is not None:
             known = end if self.mode == "joint" else end.detach()
-            loss, estimate = self.score_loss(clean, noisy, known)
+            own = float(torch.rand(())) < self.hparams["own_states"]
+            loss, estimate = (self.own_loss if own else self.score_loss)(clean, noisy, known)
             losses.append(loss + self.waveform(estimate, batch["clean"]))
             self.log("train/score", losses[-1], prog_bar=True)
         return losses[0] if len(losses) == 1 else self.alpha * losses[0] + (1 - self.alpha) * losses[1]
@@ -219,6 +224,22 @@ class StoRM(L.LightningModule):
         out = self.output(x, t, noisy, end)
         loss = self.objective.score_loss(out, clean, x, t, end)
         return loss, self.objective.denoised(out, x, t, end)
+
+    def own_loss(self, clean: Tensor, noisy: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Error of the clean spectra of a step that its sampler takes, at random, and those (B, F, N).
+
+        The steps before it are taken without gradients.
+        """
+        steps = OWN_STEPS[int(torch.randint(len(OWN_STEPS), ()))]
+        row = int(torch.randint(steps, ()))
+        start = self.presets["balanced"].warm_start
+        plan = sampling_plan(self.path, Preset("multistep", steps, start), self.t_eps)
+        denoise = self.denoiser(noisy, end)
+        with torch.no_grad():
+            x = end + float(self.path.sigma(start)) * torch.randn_like(end)
+            x = run(head(plan, row), denoise, x, y=end) if row else x
+        estimate = denoise(x, plan.labels[row].to(x.real).expand(len(x)))
+        return self.objective.predictor_loss(estimate, clean), estimate
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """SI-SDR of the default preset and of the predictor alone; the first items in TensorBoard."""

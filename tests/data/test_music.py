@@ -236,6 +236,17 @@ def test_all_settings_of_a_held_out_tune_are_held_out():
     assert len({frozenset(music.held_out_scores(facts, 0.05, seed)) for seed in range(20)}) > 3
 
 
+def test_a_corpus_that_grows_keeps_its_split():
+    facts = [{"score": f"s{n}", "opening": [n // 2, 1]} for n in range(40)]
+    few = facts[:20]
+    held = music.held_out_scores(few, 0.1, 3)
+    lines = [{**item, "split": "test" if item["score"] in held else "train"} for item in few]
+    assert music.held_out_scores(few, 0.5, 4, lines) == held
+    more = music.held_out_scores(facts, 0.1, 3, lines)
+    assert more & {item["score"] for item in few} == held
+    assert len(more - held) == 4  # two of the twenty new scores, each with the other setting of its tune
+
+
 @pytest.fixture
 def fluidsynth(tmp_path, monkeypatch):
     """A program of that name that renders one recording, and a sound bank."""
@@ -290,6 +301,22 @@ def test_no_held_out_score_is_heard_in_training(fluidsynth, tmp_path, capsys):
         peak = data.audio[data.ids.index(line["id"])].abs().max() / 32767
         assert 20 * math.log10(peak) == pytest.approx(line["level_db"], abs=0.01)
         assert line["seconds"] == 2
+
+
+@pytest.mark.usefixtures("few_scores")
+def test_more_minutes_keep_what_was_held_out(fluidsynth, tmp_path):
+    def split(minutes, seed):
+        assert (
+            prepare(tmp_path / "m", fluidsynth, "--minutes", minutes, "--held-out", 0.4, "--seed", seed) == OK
+        )
+        lines = music.known_lines(tmp_path / "m" / "manifest.jsonl")
+        return {line["score"]: line["split"] for line in lines}
+
+    first = split(0.7, 0)
+    both = split(4, 0)
+    assert len(first) == 3
+    assert len(both) == 4
+    assert first.items() <= both.items()
 
 
 @pytest.mark.usefixtures("few_scores")
