@@ -15,8 +15,9 @@ from audiogen import hub
 from audiogen.enhancement import EnhanceOptions
 from audiogen.enhancement_objectives import Preconditioned, Published, WaveformLoss
 from audiogen.report import StageTimer
+from audiogen.sampling.loop import run
 from audiogen.sampling.mean_paths import OUVE
-from audiogen.systems.storm import QUALITY, Preset, StoRM, sampling_plan
+from audiogen.systems.storm import OWN_STEPS, QUALITY, Preset, StoRM, sampling_plan
 from audiogen.training.checkpoint import read_checkpoint
 from audiogen.training.cli import main as fit
 
@@ -223,6 +224,38 @@ def test_a_score_network_learns_by_the_waveforms_of_its_estimates_too():
     wav = system.stft.synthesise(estimate, 8000)
     expected = found[0] + WaveformLoss(0, 0.1, 16000)(wav, clean)
     assert found[1].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_score_network_learns_where_its_own_sampler_leads(system, monkeypatch):
+    """At a state that the sampler comes to, and only in the last step of those taken."""
+    data, end = spectra(2, 256, 9), spectra(2, 256, 9, seed=1)
+    calls = []
+
+    def denoiser(noisy, end):
+        def denoise(x, t):
+            calls.append((x.clone(), float(t[0]), torch.is_grad_enabled()))
+            return 0.5 * (x + data)
+
+        return denoise
+
+    monkeypatch.setattr(system, "denoiser", denoiser)
+    start = QUALITY["balanced"].warm_start
+    plans = {n: sampling_plan(PATH, Preset("multistep", n, start), system.t_eps) for n in OWN_STEPS}
+    found = set()
+    torch.manual_seed(0)
+    for _ in range(60):
+        calls.clear()
+        loss, estimate = system.own_loss(data, end, end)
+        states, times, learns = zip(*calls, strict=True)
+        assert learns == (*[False] * (len(calls) - 1), True)
+        assert torch.equal(estimate, 0.5 * (states[-1] + data))
+        assert loss == system.objective.predictor_loss(estimate, data)
+        fits = [n for n, plan in plans.items() if plan.labels[: len(times)].tolist() == pytest.approx(times)]
+        found.add(fits[-1])
+        calls.clear()
+        run(plans[fits[-1]], denoiser(end, end), states[0], y=end)
+        assert torch.allclose(calls[len(times) - 1][0], states[-1], atol=1e-5)
+    assert found == {2, 4, 8}  # one step has the state that all begin with
 
 
 def test_what_the_networks_are_shown():

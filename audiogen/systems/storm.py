@@ -205,7 +205,7 @@ class StoRM(L.LightningModule):
             self.log("train/predictor", losses[-1], prog_bar=True)
         if self.score is not None:
             known = end if self.mode == "joint" else end.detach()
-            own = float(torch.rand(())) < self.hparams["own_states"]
+            own = self.hparams["own_states"] > 0 and float(torch.rand(())) < self.hparams["own_states"]
             loss, estimate = (self.own_loss if own else self.score_loss)(clean, noisy, known)
             losses.append(loss + self.waveform(estimate, batch["clean"]))
             self.log("train/score", losses[-1], prog_bar=True)
