@@ -288,9 +288,8 @@ MUSIC = Place(
             *("--data.init_args.segment", "8192", *ONE),
             *("--model.init_args.channels", "32", "--model.init_args.hidden", "32"),
         ),
-        "audiogen prepare latents --source data/music --autoencoder data/music/autoencoder.safetensors": (
-            *("--vocabulary", "16"),
-        ),
+        "audiogen prepare latents --source data/music --autoencoder data/music/autoencoder.safetensors"
+        " --variants 24": ("--vocabulary", "16"),
         "audiogen fit -c configs/melody_lm.yaml": (*SIXTEEN, "--data.init_args.batches_per_epoch", "1"),
         "audiogen fit -c configs/melody.yaml": SIXTEEN,
         "audiogen fit -c configs/melody_distill.yaml": (
