@@ -190,6 +190,10 @@ ENHANCEMENT = Place(
         "audiogen fit -c configs/storm.yaml --model.init_args.predictor frozen "
         "--model.init_args.predictor_from runs/storm/first.ckpt "
         "--model.init_args.residual_std 0.05": TINY_STORM,
+        "audiogen fit -c configs/storm.yaml --model.init_args.predictor frozen "
+        "--model.init_args.predictor_from runs/storm/first.ckpt --model.init_args.residual_std 0.05 "
+        "--model.init_args.perceptual 0.4 --model.init_args.sdr 0.15 "
+        "--model.init_args.own_states 0.75": TINY_STORM,
     },
 )
 
