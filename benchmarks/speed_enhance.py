@@ -109,12 +109,13 @@ def watched(command: Sequence[str], every_s: float) -> tuple[float, list[float]]
     return time.perf_counter() - start, memory
 
 
-def long_file(model: str, minutes: float, threads: int, every_s: float = 1.0) -> dict[str, float]:
+def long_file(model: str, minutes: float, threads: int, quality: str, every_s: float = 1.0) -> dict[str, Any]:
     """`audiogen enhance` on a long file: seconds, RTF, and memory by quarters of the run."""
     with tempfile.TemporaryDirectory() as folder:
         source, cleaned = Path(folder) / "long.wav", Path(folder) / "cleaned.wav"
         write_noise(source, minutes)
-        words = ("enhance", str(source), "-o", str(cleaned), "--model", model, "--threads", str(threads))
+        words = ["enhance", str(source), "-o", str(cleaned), "--model", model, "--threads", str(threads)]
+        words += ["--quality", quality]
         seconds, memory = watched([sys.executable, "-m", "audiogen", *words], every_s)
         frames = sf.info(cleaned).frames
     if frames != round(minutes * 60) * RATE:
@@ -122,6 +123,7 @@ def long_file(model: str, minutes: float, threads: int, every_s: float = 1.0) ->
     quarter = max(1, len(memory) // 4)
     return {
         "minutes": minutes,
+        "quality": quality,
         "seconds": seconds,
         "rtf": seconds / (60 * minutes),
         "second_quarter_mb": max(memory[quarter : 2 * quarter] or memory),
@@ -140,6 +142,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--long-minutes", type=float, default=60.0, help="0: no long file")
+    parser.add_argument("--long-quality", default="fast", help="quality of the long file")
     parser.add_argument("--no-peer", action="store_true", help="leave NCSN++M out, which takes long")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "speed_enhance.json")
     return parser.parse_args(words)
@@ -164,7 +167,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "runs": rows,
     }
     if args.long_minutes:
-        content["long"] = found = long_file(args.model, args.long_minutes, args.threads)
+        content["long"] = found = long_file(args.model, args.long_minutes, args.threads, args.long_quality)
         print(
             f"{args.long_minutes:g} minutes: RTF {found['rtf']:.3f}, {found['second_quarter_mb']:.0f} MB in "
             f"the second quarter, {found['last_quarter_mb']:.0f} MB in the last"

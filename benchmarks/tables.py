@@ -421,9 +421,9 @@ def storm_speed() -> str:
     context, long = found["context"], found["long"]
     note = (
         f"{context['seconds']:g} s at batch 1, medians of {context['runs']} runs in turns. A file of "
-        f"{long['minutes']:g} minutes through `audiogen enhance`: RTF {long['rtf']:.3f}, resident memory at "
-        f"most {long['second_quarter_mb']:.0f} MB in the second quarter of the run and "
-        f"{long['last_quarter_mb']:.0f} MB in the last. Machine: {machine(context)}."
+        f"{long['minutes']:g} minutes through `audiogen enhance --quality {long['quality']}`: RTF "
+        f"{long['rtf']:.3f}, resident memory at most {long['second_quarter_mb']:.0f} MB in the second "
+        f"quarter of the run and {long['last_quarter_mb']:.0f} MB in the last. Machine: {machine(context)}."
     )
     return "\n\n".join([table(["", "evaluations", "RTF", "over runs"], rows), note])
 
