@@ -340,7 +340,7 @@ def test_errors_name_the_value(system, noisy):
 
 
 def test_a_later_start_is_the_callers_or_the_presets(system):
-    late, early = (system.preset(EnhanceOptions("best", warm_start=w)).warm_start for w in (0.3, 1.0))
+    late, early = (system.preset(EnhanceOptions("paper", warm_start=w)).warm_start for w in (0.3, 1.0))
     assert (late, early) == (0.3, 1.0)
     assert system.preset(EnhanceOptions("balanced")).warm_start == QUALITY["balanced"].warm_start
     plan = sampling_plan(PATH, Preset("multistep", 3, 0.3), 0.03)

@@ -26,7 +26,7 @@ from audiogen.sampling.grids import append_zero, uniform_lambda, uniform_t
 from audiogen.sampling.loop import run
 from audiogen.sampling.mean_paths import OUVE
 from audiogen.sampling.noise import ItemNoise
-from audiogen.sampling.plans import Plan, consistency, head, multistep, predictor_corrector, sde_multistep
+from audiogen.sampling.plans import Plan, consistency, head, multistep, predictor_corrector
 from audiogen.spectral import StftSpec
 from audiogen.training.checkpoint import read_checkpoint, release_of
 from audiogen.training.pictures import log_audio, log_mels
@@ -36,7 +36,6 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {"subband": SubbandUNet, "ncsnp
 MODES = ("joint", "separate", "alone", "frozen", "none")
 SOLVERS: dict[str, Callable[..., Plan]] = {
     "multistep": partial(multistep, order=2),
-    "sde_multistep": partial(sde_multistep, order=2),
     "predictor_corrector": predictor_corrector,
     "consistency": consistency,
 }
@@ -52,9 +51,9 @@ class Preset:
 
 
 QUALITY = {
-    "fast": Preset("multistep", 2, 0.5),
+    "fast": Preset("multistep", 1, 0.5),
     "balanced": Preset("multistep", 8, 0.5),
-    "best": Preset("sde_multistep", 12),
+    "best": Preset("multistep", 16, 0.5),
     "paper": Preset("predictor_corrector", 30),  # 60 evaluations, as SGMSE+ and StoRM were published
 }
 OWN_STEPS = (1, 2, 4, 8)  # of the samplers from whose states the score network learns
