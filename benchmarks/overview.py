@@ -39,9 +39,9 @@ def voice(quality: str, speed: str, condition: str) -> tuple[str, str]:
 
 
 def enhancer() -> tuple[str, str]:
-    """Quality and speed of the shipped enhancer."""
+    """Quality and speed of the shipped enhancer at its default."""
     source = results("quality_enhance")
-    before, after = (summary(source, name) for name in ("noisy", "StoRM, predictor only"))
+    before, after = (summary(source, name) for name in ("noisy", "StoRM, 8 steps"))
     parts = [
         f"{label} {before[key]['value']:{form}} to {after[key]['value']:{form}}"
         for key, label, form in (("pesq_wb", "PESQ", ".2f"), ("si_sdr_db", "SI-SDR", ".1f"))
@@ -106,7 +106,7 @@ def systems() -> str:
     rows = [
         ["[ProDiff](docs/prodiff.md), 2022", "text to speech", "`audiogen tts`", "2 (4, 1)"],
         ["[CoMoSpeech](docs/comospeech.md), 2023", "text to speech", "`--model comospeech`", "1 (2, 4)"],
-        ["[StoRM](docs/storm.md), 2023", "speech enhancement", "`audiogen enhance`", "0 (1 to 30)"],
+        ["[StoRM](docs/storm.md), 2023", "speech enhancement", "`audiogen enhance`", "8 (0 to 30)"],
         ["[StableVC](docs/stablevc.md), 2025", "voice conversion", "`audiogen convert`", "1 to 20"],
         ["[MeLoDy](docs/melody.md), 2023", "music from words", "`audiogen music`", "1 to 20"],
         ["[DITTO-2](docs/ditto.md), 2024", "steered music", "`audiogen edit`", "1 to 20"],

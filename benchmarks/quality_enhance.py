@@ -1,6 +1,8 @@
 """How much better enhanced speech is than noisy speech, at each number of steps: StoRM, and SGMSE+ beside it.
 
     python benchmarks/quality_enhance.py --storm runs/storm.safetensors --sgmse runs/sgmse.safetensors
+    python benchmarks/quality_enhance.py --storm runs/student.safetensors --steps 1 \
+        --out benchmarks/results/quality_enhance_student.json
 
 The recordings are the test set of `audiogen prepare enhancement`: a voice, noise and rooms that training did
 not hear. The measures are those of `audiogen evaluate enhance`; differences are paired, item by item.
@@ -35,7 +37,6 @@ from audiogen.report import machine_context
 HERE = Path(__file__).parent
 TEST = HERE.parent / "data" / "enhancement" / "test"
 STEPS = "1,4,8,16,30"
-STUDENT = "student"
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,10 @@ class Contender:
 def conditions(
     contenders: dict[str, Contender], systems: dict[str, Any], seed: int
 ) -> list[EnhanceCondition]:
-    """The noisy recordings, then each system by its predictor, if it has one, and at each number of steps.
-
-    A student has the predictor of its teacher, which has spoken.
-    """
+    """The noisy recordings, then each system by its predictor, if it has one, and at each number of steps."""
     found = [unprocessed()]
     for label, contender in contenders.items():
         for one in by_steps(systems[label], contender.steps, contender.quality, seed):
-            if label == STUDENT and one.nfe == 1:
-                continue
             found.append(EnhanceCondition(f"{label}, {one.name}", one.render, one.nfe))
     return found
 
@@ -114,8 +110,6 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quality", default="balanced", help="the preset whose solver takes the steps")
     parser.add_argument("--sgmse-steps", default="30", help="the same of SGMSE+")
     parser.add_argument("--sgmse-quality", default="paper", help="by predictor and corrector, as published")
-    parser.add_argument("--student", help="path of a consistency model that StoRMDistill made of StoRM")
-    parser.add_argument("--student-steps", default="1", help="the same of it")
     parser.add_argument("--test", type=Path, default=TEST, help="folder with clean/ and noisy/")
     parser.add_argument("--limit", type=int, help="use only the first items")
     parser.add_argument("--seed", type=int, default=0)
@@ -135,8 +129,6 @@ def main(words: Sequence[str] | None = None) -> None:
     args = parse(words)
     torch.set_num_threads(args.threads)
     contenders = {"StoRM": Contender(args.storm, args.quality, steps_of(args.steps))}
-    if args.student:
-        contenders[STUDENT] = Contender(args.student, args.quality, steps_of(args.student_steps))
     if args.sgmse:
         contenders["SGMSE+"] = Contender(args.sgmse, args.sgmse_quality, steps_of(args.sgmse_steps))
     systems = {label: hub.load(one.model, args.device) for label, one in contenders.items()}

@@ -389,9 +389,10 @@ def kernels() -> str:
 def storm_quality() -> str:
     """The enhancer on recordings that training did not hear, in rooms and out of them."""
     found = results("quality_enhance")
+    student = results("quality_enhance_student")["conditions"][-1]
     metrics = {"pesq_wb": "{:.2f}", "estoi": "{:.3f}", "si_sdr_db": "{:.1f}"}
     rows = []
-    for entry in found["conditions"]:
+    for entry in (*found["conditions"], {**student, "condition": "one-step student of StoRM"}):
         cells = [
             form.format(entry["by_place"][place][metric])
             for place in ("dry", "room")
