@@ -92,9 +92,6 @@ def facts_of(
     words = list(dict.fromkeys(FAMILIES[family] for family in families))
     melodic = [word for word in words if word != "drums"]
     tonic, mode = passage_key(notes)
-    density = round(len(notes) / seconds, 2)
-    pace = below(bpm, TEMPI)
-    mood = (mode, pace.removeprefix("very "), dynamics in ("f", "ff"))
     return {
         "instruments": list(dict.fromkeys(names)),
         "families": words,
@@ -103,14 +100,22 @@ def facts_of(
         "tonic": tonic,
         "mode": mode,
         "key": spoken(tonic, mode),
-        "bpm": round(bpm, 1),
-        "tempo": pace,
         "dynamics": dynamics,
         "loudness": LOUDNESS[dynamics],
         "articulation": articulation,
-        "notes_per_s": density,
-        "density": below(density, DENSITIES),
-        "moods": list(MOODS[mood]),
+        **pace_of(bpm, len(notes) / seconds, mode, dynamics),
+    }
+
+
+def pace_of(bpm: float, notes_per_s: float, mode: str, dynamics: str) -> dict[str, Any]:
+    """Tempo, density and moods, those of the facts that change with the tempo."""
+    tempo = below(bpm, TEMPI)
+    return {
+        "bpm": round(bpm, 1),
+        "tempo": tempo,
+        "notes_per_s": round(notes_per_s, 2),
+        "density": below(round(notes_per_s, 2), DENSITIES),
+        "moods": list(MOODS[mode, tempo.removeprefix("very "), dynamics in ("f", "ff")]),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from audiogen.data.captions import DENSITIES, MOODS, TEMPI, below
+from audiogen.data.captions import pace_of
 from audiogen.text.keys import spoken
 
 SPEEDS = range(-4, 5)  # semitones by which it is played faster: 0.79 to 1.26 times as fast
@@ -55,20 +55,10 @@ def retold(facts: Mapping[str, Any], faster: int, higher: int) -> dict[str, Any]
 
     facts: those of `captions.facts_of`.
     """
-    ratio = 2 ** (faster / 12)
-    bpm, density = facts["bpm"] * ratio, facts["notes_per_s"] * ratio
-    tonic, pace = (facts["tonic"] + higher) % 12, below(bpm, TEMPI)
-    mood = (facts["mode"], pace.removeprefix("very "), facts["dynamics"] in ("f", "ff"))
-    return {
-        **facts,
-        "tonic": tonic,
-        "key": spoken(tonic, facts["mode"]),
-        "bpm": round(bpm, 1),
-        "tempo": pace,
-        "notes_per_s": round(density, 2),
-        "density": below(density, DENSITIES),
-        "moods": list(MOODS[mood]),
-    }
+    ratio, mode = 2 ** (faster / 12), facts["mode"]
+    tonic = (facts["tonic"] + higher) % 12
+    pace = pace_of(facts["bpm"] * ratio, facts["notes_per_s"] * ratio, mode, facts["dynamics"])
+    return {**facts, "tonic": tonic, "key": spoken(tonic, mode), **pace}
 
 
 @torch.inference_mode()
