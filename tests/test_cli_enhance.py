@@ -252,7 +252,10 @@ def test_a_reference_of_another_length_fails_its_item_alone(scorers, capsys):
         (["a.wav", "-o", "c.wav", "--steps", "101"], "at most 100"),
         (["a.wav", "-o", "c.wav", "--warm-start", "2"], "warm_start 2.0 is out of range"),
         (["a.wav", "-o", "c.wav", "--model", "nobody"], "unknown model 'nobody'"),
-        (["a.wav", "-o", "c.wav", "--model", "alone.safetensors", "--steps", "4"], "a predictor that no"),
+        (
+            ["a.wav", "-o", "c.wav", "--model", "p.safetensors", "--steps", "4"],
+            "a predictor that no diffusion",
+        ),
         (["a.wav", "-o", "c.wav", "--model", "s.safetensors"], "does not enhance"),
         (["nowhere.wav", "-o", "c.wav"], "no such audio file"),
         (["--manifest", "nowhere.txt", "--out-dir", "out"], "cannot read manifest"),
@@ -264,7 +267,7 @@ def test_wrong_use_is_told(words, message, capsys, monkeypatch, scorers):
     fake_system.register(monkeypatch)
     hub.save(fake_system.FakeSpeech(), "s.safetensors")
     net = {"fine": 8, "channels": 12, "hidden": 12, "blocks": 1}
-    hub.save(StoRM(predictor="alone", predictor_net=net), "alone.safetensors")
+    hub.save(StoRM(predictor="alone", predictor_net=net), "p.safetensors")
     for name in ("a.wav", "b.wav", "sub/a.wav"):
         write(name)
     assert enhance(*words) == USAGE

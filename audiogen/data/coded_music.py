@@ -106,19 +106,22 @@ def encode_music(
         )
     if tokenizer.vocabulary > 2**15:
         raise ValueError(f"a vocabulary of {tokenizer.vocabulary} does not fit int16; use 32768 at most")
+    transposing = None
+    if variants:
+        if not isinstance(tokenizer, Transposing):
+            raise ValueError(f"{type(tokenizer).__name__} cannot transpose; leave out --variants")
+        transposing = tokenizer
     columns: dict[str, list[Tensor]] = {"latents": [], "tokens": []}
     for n in progress(range(len(music.lines)), "encoding", len(music.lines)):
         wav = music.wav(n)[None]
         columns["latents"].append(coder.encode(wav[:, None])[0].to(torch.float16))
         columns["tokens"].append(tokenizer.encode(wav)[0].to(torch.int16))
     varied: list[Variant] = []
-    if variants:
-        if not isinstance(tokenizer, Transposing):
-            raise ValueError(f"{type(tokenizer).__name__} cannot transpose; leave out --variants")
+    if transposing is not None:
         items = music.training()
         for n in progress(items, "transposing", len(items)):
             rng = random.Random(f"variants/{music.lines[n]['id']}")
-            varied += variants_of(music.wav(n), music.lines[n].get("about", {}), tokenizer, variants, rng)
+            varied += variants_of(music.wav(n), music.lines[n].get("about", {}), transposing, variants, rng)
     if varied:
         columns["variants"] = [variant.tokens.to(torch.int16) for variant in varied]
     metadata: dict[str, Any] = {
