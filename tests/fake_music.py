@@ -27,9 +27,14 @@ def item(number, tokens=24):
     return facts, row.short(), latents.half()
 
 
-def write_latents(path, items=24, tokens=24):
-    """A file as `audiogen prepare music` writes it: of six items one is for validation, one for the test."""
+def write_latents(path, items=24, tokens=24, beats=False):
+    """A file as `audiogen prepare music` writes it: of six items one is for validation, one for the test.
+
+    beats: all items have 120 beats a minute, the first after 0.1 s.
+    """
     facts, rows, latents = zip(*(item(n, tokens) for n in range(items)), strict=True)
+    if beats:
+        facts = [{**told, "bpm": 120, "first_beat_s": 0.1} for told in facts]
     metadata = {
         "kind": "music_latents",
         "ids": [f"tune{n}" for n in range(items)],
@@ -82,6 +87,7 @@ PARTS = {
             "vocabulary": VOCABULARY,
             "context": 24,
             "net": {"width": 16, "layers": 2, "heads": 2},
+            "beats": True,
             **CAPTIONS,
         },
     },
@@ -95,6 +101,7 @@ PARTS = {
             "chunks": 4,
             "net": NET,
             "default_steps": 2,
+            "beats": True,
             **CAPTIONS,
         },
     },
@@ -117,6 +124,7 @@ def music_system(seed=0, **more):
     for parameter in system.lm.parameters():
         nn.init.normal_(parameter, std=0.3)
     nn.init.normal_(system.diffusion.net.exit.weight, std=0.2)
+    nn.init.normal_(system.diffusion.net.beats.leave.weight, std=0.2)
     # what a release keeps of both, so that a file is the system to the last bit
     system.lm.half().float()
     system.diffusion.half().float()

@@ -271,7 +271,12 @@ def test_the_generator_makes_what_the_model_samples(system):
     assert isinstance(generator, MeLoDyGenerator)
     assert generator.tokens.shape == (2, 2 * TOKENS)
     expected = system.diffusion.sample(
-        generator.tokens, ["slow piano"] * 2, [3, 4], num_steps=3, guidance=2.0
+        generator.tokens,
+        ["slow piano"] * 2,
+        [3, 4],
+        num_steps=3,
+        guidance=2.0,
+        beats=system.beats(["slow piano"] * 2, 2 * TOKENS),
     )
     with torch.no_grad():
         found = run(sampling_plan(3, False), generator.estimate, generator.start())

@@ -223,7 +223,7 @@ def test_noise_changes_what_is_seen_and_not_what_is_asked(monkeypatch):
     """All tokens replaced: the loss is that of random ones before the same targets; 0 leaves all."""
     model, seen = language_model(), []
     monkeypatch.setattr(
-        model.decoder, "forward", lambda tokens, prefix: seen.append(tokens) or torch.zeros(2, 9, 16)
+        model.decoder, "forward", lambda tokens, prefix, beats: seen.append(tokens) or torch.zeros(2, 9, 16)
     )
     tokens = torch.randint(VOCABULARY, (2, 9))
     batch = {"tokens": tokens, "token_mask": torch.ones(2, 9, dtype=torch.bool), "captions": CAPTIONS[:2]}

@@ -52,6 +52,29 @@ def test_endless_stream_begins_like_one_with_an_end(system):
     torch.testing.assert_close(endless, ending[..., :n], rtol=1e-4, atol=1e-4)
 
 
+def test_beats_go_on_from_round_to_round(system):
+    """75 beats a minute at 62.5 tokens a second; a caption without a tempo tells none, the next begins anew."""
+    state, timer, rate = system.begin(2), StageTimer(), 75 / 60 / 62.5
+    told = []
+    for caption in ("slow piano", "slow piano", "flute", "slow piano"):
+        state, _ = system.compose(state, [caption, "flute"], [0, 1], 1, MusicOptions(), timer)
+        told.append(state.beats[:, -TOKENS:])
+    count = torch.arange(2 * TOKENS) * rate
+    torch.testing.assert_close(torch.cat((told[0], told[1]), 1)[0, :, 0], count % 1)
+    assert not told[2].any()
+    torch.testing.assert_close(told[3][0, :, 0], count[:TOKENS])
+    assert float(told[3][0, :, 1].unique()) == pytest.approx(rate)
+    assert not any(part[1].any() for part in told)
+
+
+def test_the_tempo_of_a_caption_is_followed_in_beats(system):
+    """Words that the models do not know tell a tempo all the same: as beats, of tokens and of latents."""
+    fast, other = (generate(system, f"piano, {bpm} bpm", 4 * SECONDS, [3]) for bpm in (150, 75))
+    assert not torch.allclose(fast, other, atol=1e-2)
+    same = generate(system, "piano, 150.0 bpm", 4 * SECONDS, [3])
+    torch.testing.assert_close(fast, same)
+
+
 def test_memory_does_not_grow(system):
     state, timer = system.begin(1), StageTimer()
     sizes = []

@@ -170,6 +170,12 @@ def choose_passage(score: Score, beats: float, rng: random.Random) -> Passage:
     return Passage(start, round(min(beats, score.end - start), 3))
 
 
+def first_beat(score: Score, passage: Passage) -> float:
+    """Quarter notes from the start of a passage to the first beat, counted from the bar it begins in."""
+    bar = max((bar for bar in score.bars if bar <= passage.start), default=passage.start)
+    return (bar - passage.start) % 1
+
+
 def choose_instruments(
     parts: Sequence[Sequence[Note]], transposition: int, rng: random.Random
 ) -> tuple[str, tuple[Instrument, ...]]:
@@ -255,9 +261,12 @@ def arrange(
         "dynamics": style.dynamics,
         "articulation": style.articulation,
         "passage": asdict(passage),
-        "about": facts_of(
-            names, families, sounding, bpm, passage.length * 60 / bpm, style.dynamics, style.articulation
-        ),
+        "about": {
+            **facts_of(
+                names, families, sounding, bpm, passage.length * 60 / bpm, style.dynamics, style.articulation
+            ),
+            "first_beat_s": round(first_beat(score, passage) * 60 / bpm, 4),
+        },
     }
     return to_midi(score, passage, style, rng), facts
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from audiogen.data.scores import Note
 from audiogen.text.keys import best_key, spoken
+from audiogen.text.tempo import TEMPI
 
 # General MIDI's families by the words of listeners
 FAMILIES = {
@@ -35,7 +36,6 @@ TOGETHER = {  # what several players of a family are called
     "synth": "synth ensemble",
     "plucked strings": "plucked string ensemble",
 }
-TEMPI = ((66, "very slow"), (84, "slow"), (108, "mid-tempo"), (138, "fast"), (1000, "very fast"))  # below bpm
 LOUDNESS = {"p": "soft", "mp": "gentle", "mf": "medium loud", "f": "loud", "ff": "very loud"}
 DENSITIES = ((2.5, "sparse"), (7.0, "flowing"), (1000, "dense"))  # below notes a second
 MOODS = {  # (mode, tempo, loud or not)

@@ -17,12 +17,13 @@ from audiogen.data.captions import captions_of
 from audiogen.data.loader import ResumableLoader
 from audiogen.data.phrases import rephrased, vocabulary_of
 from audiogen.data.store import DataError, Ragged
+from audiogen.nn.beats import steady_beats
 
 
 class MusicBatch(TypedDict):
     """latents (B, D, L) float32 and tokens (B, T) int64 of the same seconds, with masks, True = real.
 
-    frames: (B, L). token_mask: (B, T). captions, ids: of each item.
+    frames: (B, L). token_mask: (B, T). captions, ids: of each item. beats: (B, T, 2) as `nn.beats` has them.
     """
 
     latents: Tensor
@@ -31,14 +32,15 @@ class MusicBatch(TypedDict):
     token_mask: Tensor
     captions: list[str]
     ids: list[str]
+    beats: Tensor
 
 
 @dataclass(frozen=True)
 class Crop:
     """Item `index` from chunk-grid place `start` (a fraction of what is free) on, `chunks` chunks long.
 
-    words: seed of its caption; "" takes the first it has. variant: index is that of a variant, which has
-    tokens but no latents.
+    words: seed of its caption and of whether its beats are told; "" takes the first caption and tells them.
+    variant: index is that of a variant, which has tokens but no latents.
     """
 
     index: int
@@ -83,8 +85,10 @@ class MusicLatentData(L.LightningDataModule):
     the unit of crops and of continuation; both last equally long. chunks: of a crop; short: share of batches
     that have fewer, at random. rephrase: share of captions that are made anew from the facts, of which each
     is dropped with probability drop. varied: share of crops that are of variants in other keys and tempi,
-    which have no latents (their frames are masked): for the language model. An "epoch" is
-    `batches_per_epoch` batches. Validation is the start of every held-out item, with its first caption.
+    which have no latents (their frames are masked): for the language model. untold: share of crops whose
+    beats are not told; those of recordings never are, where they begin is known of renderings alone. An
+    "epoch" is `batches_per_epoch` batches. Validation is the start of every held-out item, with its first
+    caption.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class MusicLatentData(L.LightningDataModule):
         rephrase: float = 0.8,
         drop: float = 0.25,
         varied: float = 0.0,
+        untold: float = 0.15,
         validation_items: int = 64,
         seed: int = 0,
     ) -> None:
@@ -108,7 +113,7 @@ class MusicLatentData(L.LightningDataModule):
         self.clock = Clock(chunk_frames, chunk_tokens)
         self.chunks, self.short = chunks, short
         self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
-        self.rephrase, self.drop, self.varied = rephrase, drop, varied
+        self.rephrase, self.drop, self.varied, self.untold = rephrase, drop, varied, untold
         self.validation_items = validation_items
         self.seed = seed
 
@@ -135,7 +140,8 @@ class MusicLatentData(L.LightningDataModule):
         self.variants: Sequence[Tensor] = store["variants"] if self.variant_facts else ()
         self.ids = list(self.metadata.get("ids") or range(len(self.captions)))
         splits = list(self.metadata["splits"])
-        self.clock.check(float(self.metadata["latent_rate"]), float(self.metadata["token_rate"]))
+        self.token_rate = float(self.metadata["token_rate"])
+        self.clock.check(float(self.metadata["latent_rate"]), self.token_rate)
         grid = self.clock.grid[1]
         long_enough = [n for n in range(len(splits)) if self.tokens.length(n) >= grid]
         self.training = [n for n in long_enough if splits[n] == "train"]
@@ -202,12 +208,14 @@ class MusicLatentData(L.LightningDataModule):
             "token_mask": torch.zeros(size, tokens, dtype=torch.bool),
             "captions": [self._caption(crop) for crop in plan],
             "ids": ["variant" if crop.variant else str(self.ids[crop.index]) for crop in plan],
+            "beats": torch.zeros(size, tokens, 2),
         }
-        for row, (latent, token) in enumerate(rows):
+        for row, (latent, token, first) in enumerate(rows):
             made["latents"][row, :, : latent.shape[-1]] = latent
             made["frames"][row, : latent.shape[-1]] = True
             made["tokens"][row, : len(token)] = token
             made["token_mask"][row, : len(token)] = True
+            made["beats"][row] = self._beats(plan[row], first, tokens)
         return made
 
     def train_dataloader(self) -> ResumableLoader[list[Crop], MusicBatch]:
@@ -220,8 +228,11 @@ class MusicLatentData(L.LightningDataModule):
         make: Any = self.batch
         return DataLoader(batches, batch_size=None, collate_fn=make)
 
-    def _cut(self, crop: Crop) -> tuple[Tensor, Tensor]:
-        """Latents (D, L) and tokens (T,) of the crop, as much of it as there is; both last equally long."""
+    def _cut(self, crop: Crop) -> tuple[Tensor, Tensor, int]:
+        """Latents (D, L) and tokens (T,) of the crop, as much of it as there is, and the first one's number.
+
+        Both last equally long.
+        """
         frames, tokens = self.clock.grid
         if crop.variant:
             words = self.variants[crop.index]
@@ -235,10 +246,24 @@ class MusicLatentData(L.LightningDataModule):
         return (
             latents[:, first * frames : (first + length) * frames].float(),
             words[first * tokens : (first + length) * tokens].long(),
+            first * tokens,
         )
 
+    def _beats(self, crop: Crop, first: int, tokens: int) -> Tensor:
+        """Beats (tokens, 2) of a crop that begins with token `first`; zeros where they are not told."""
+        facts = self._facts(crop)
+        hidden = crop.words and random.Random(f"beats/{crop.words}").random() < self.untold
+        if hidden or not {"bpm", "first_beat_s"} <= facts.keys():
+            return torch.zeros(tokens, 2)
+        beats_per_s = float(facts["bpm"]) / 60
+        start = (first / self.token_rate - float(facts["first_beat_s"])) * beats_per_s
+        return steady_beats(torch.tensor([start]), torch.tensor([beats_per_s / self.token_rate]), tokens)[0]
+
+    def _facts(self, crop: Crop) -> dict[str, Any]:
+        return (self.variant_facts if crop.variant else self.facts)[crop.index]
+
     def _caption(self, crop: Crop) -> str:
-        facts = (self.variant_facts if crop.variant else self.facts)[crop.index]
+        facts = self._facts(crop)
         if not crop.words:
             return self.captions[crop.index][0]
         rng = random.Random(f"caption/{crop.words}")

@@ -6,15 +6,9 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audiogen.data.captions import TEMPI, below, plain, players_of
+from audiogen.data.captions import below, plain, players_of
+from audiogen.text.tempo import TEMPI, TEMPOS
 
-TEMPOS = {  # other words for those of `captions.TEMPI`
-    "very slow": ("very slow", "very slow tempo", "extremely slow"),
-    "slow": ("slow", "slow tempo", "slowly played"),
-    "mid-tempo": ("mid-tempo", "medium tempo", "at a moderate tempo"),
-    "fast": ("fast", "fast tempo", "quick", "up-tempo"),
-    "very fast": ("very fast", "very fast tempo", "very quick"),
-}
 WORDINGS = 32  # of an item, in which its vocabulary is looked for
 
 

@@ -3,7 +3,7 @@
 A sequence is cut into segments of K frames, half overlapping. A coarse path runs across segments, for columns
 of frames that are merged more in the middle of the stack than at its ends, and looks at the semantic tokens
 and the caption; a fine path, here gated convolutions where the paper has a recurrent unit, runs inside each.
-Beyond the paper, every frame is told the token it lies in.
+Beyond the paper, every frame is told the token it lies in and, where they are known, the beats.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.nn.beats import BeatEmbedding, beats_in_frames
 from audiogen.nn.caption_encoder import Words
 from audiogen.nn.transformer import Attention, KeysValues, Rotation, SwiGLU, hidden_width, rotation
 
@@ -184,7 +185,7 @@ class Context:
     kept: keys and values of tokens and words, a pair a block. tokens: (B, T, C) embedded. mean: (B, C), of
     tokens and of words. mask: (B, 1, 1, tokens + words), True = there. segments: (B, S), True = holds a
     frame; frames: (B, L), True = a frame; None where all are. guidance: (B, 1, C), the embedded weight of a
-    network that is told it.
+    network that is told it. beats: (B, L, C), the embedded beats of a network that is told them.
     """
 
     kept: list[KeysValues]
@@ -194,6 +195,7 @@ class Context:
     segments: Tensor | None = None
     frames: Tensor | None = None
     guidance: Tensor | None = None
+    beats: Tensor | None = None
 
 
 class DualPath(nn.Module):
@@ -201,7 +203,8 @@ class DualPath(nn.Module):
 
     frames_per_token: frames of a latent sequence a semantic token lasts, not always whole. size: K, even and
     a multiple of the columns. jumps: it is told how far a step goes, too; told_guidance: and the weight of
-    guidance that its answer is to have. Raises ValueError for sizes that do not fit.
+    guidance that its answer is to have; beats: and where frames lie in their beats. Raises ValueError for
+    sizes that do not fit.
     """
 
     def __init__(
@@ -219,6 +222,7 @@ class DualPath(nn.Module):
         *,
         jumps: bool = False,
         told_guidance: bool = False,
+        beats: bool = False,
     ) -> None:
         super().__init__()
         if size % 2 or any(size % columns for columns in merged_columns(size, blocks)):
@@ -232,6 +236,7 @@ class DualPath(nn.Module):
         for extra in (self.jump, self.guidance):
             for parameter in () if extra is None else extra.mlp[-1].parameters():
                 nn.init.zeros_(parameter)  # at first it makes no difference
+        self.beats = BeatEmbedding(width) if beats else None
         self.enter_norm, self.exit_norm = nn.RMSNorm(width, 1e-6), nn.RMSNorm(width, 1e-6)
         self.table = nn.Embedding(vocabulary, width)
         self.token_mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
@@ -256,11 +261,12 @@ class DualPath(nn.Module):
         token_mask: Tensor | None = None,
         frames: Tensor | None = None,
         guidance: Tensor | None = None,
+        beats: Tensor | None = None,
     ) -> Context:
         """Embedded tokens (B, T, C) and words -> what `forward` is given.
 
         token_mask: (B, T), frames: (B, L), True = real; None where all are. guidance: (B,), weights >= 0 for
-        a network that is told them.
+        a network that is told them. beats: (B, T, 2) as `nn.beats` has them; None = unknown.
         """
         B, T = tokens.shape[:2]
         real = tokens.new_ones(B, T, dtype=torch.bool) if token_mask is None else token_mask
@@ -281,9 +287,11 @@ class DualPath(nn.Module):
         if self.guidance is not None:
             assert guidance is not None, "a network that is told its guidance needs it"
             told = self.guidance(guidance.to(tokens.dtype).atan()[:, None])
-        return Context(
-            kept, tokens, mean, None if bool(mask.all()) else mask[:, None, None], segments, frames, told
-        )
+        felt = None
+        if self.beats is not None and beats is not None:
+            felt = self.beats(beats_in_frames(beats, self.frames_per_token)).to(tokens.dtype)
+        attended = None if bool(mask.all()) else mask[:, None, None]
+        return Context(kept, tokens, mean, attended, segments, frames, told, felt)
 
     def forward(self, x: Tensor, angles: Tensor, given: Context, steps: Tensor | None = None) -> Tensor:
         """Noisy latents (B, latent_dim, L), angles (B, L) in [0, pi / 2] -> velocity (B, latent_dim, L).
@@ -300,10 +308,10 @@ class DualPath(nn.Module):
         real = (
             angle.new_ones(len(x), frames, 1) if given.frames is None else given.frames[..., None].to(x.dtype)
         )
-        y = (
-            self.enter_norm(self.enter(x.transpose(1, 2)) + angle + self._aligned(given.tokens, frames))
-            * real
-        )
+        y = self.enter(x.transpose(1, 2)) + angle + self._aligned(given.tokens, frames)
+        if given.beats is not None:
+            y = y + given.beats
+        y = self.enter_norm(y) * real
         mask = segment(real, self.size)
         count = mask.sum(2).clamp(min=1)
         condition = segment(angle * real, self.size).sum(2) / count + given.mean[:, None]

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiogen.nn.beats import BeatEmbedding
 from audiogen.nn.caption_encoder import Words
 from audiogen.nn.transformer import Attention, KeysValues, Rotation, SwiGLU, hidden_width, rotation
 
@@ -66,7 +67,8 @@ class TokenDecoder(nn.Module):
 
     A place's logits are of the token that comes next; place 0 is a start token. The prefix is seen by all and
     sees itself up to each of its own; its places all have the number 0, so that a padded prefix, with its
-    mask, is the same as one alone.
+    mask, is the same as one alone. beats: every place is told where the token that comes next lies in its
+    beat, as `nn.beats` says, beyond the paper.
     """
 
     def __init__(
@@ -76,6 +78,8 @@ class TokenDecoder(nn.Module):
         layers: int = 6,
         heads: int = 4,
         dropout: float = 0.1,
+        *,
+        beats: bool = False,
     ) -> None:
         super().__init__()
         self.vocabulary, self.start = vocabulary, vocabulary
@@ -88,6 +92,7 @@ class TokenDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.heads, self.head_width = heads, width // heads
         self._initialise(layers)
+        self.beats = BeatEmbedding(width) if beats else None
 
     def _initialise(self, layers: int) -> None:
         """Normal 0.02, what is added to the residual stream less by the number of its terms (GPT-2)."""
@@ -96,9 +101,12 @@ class TokenDecoder(nn.Module):
                 residual = name.endswith(("out.weight", "down.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if residual else 0.02)
 
-    def forward(self, tokens: Tensor, prefix: Words) -> Tensor:
-        """tokens (B, T) -> logits (B, T + 1, vocabulary): of every token, and of one more."""
-        x = self.dropout(torch.cat((prefix.vectors, self._embedded(tokens, start=True)), dim=1))
+    def forward(self, tokens: Tensor, prefix: Words, beats: Tensor | None = None) -> Tensor:
+        """tokens (B, T) -> logits (B, T + 1, vocabulary): of every token, and of one more.
+
+        beats: (B, T + 1, 2), of the same; None = unknown.
+        """
+        x = self.dropout(torch.cat((prefix.vectors, self._embedded(tokens, beats)), dim=1))
         W, S = prefix.mask.shape[1], x.shape[1]
         places = (torch.arange(S, device=x.device) - W).clamp(min=0)
         mask = torch.ones(S, S, dtype=torch.bool, device=x.device).tril() & self._real(prefix.mask, S)
@@ -107,25 +115,27 @@ class TokenDecoder(nn.Module):
             x = block(x, turn, mask)
         return self.head(self.norm(x[:, W:]))
 
-    def prefill(self, tokens: Tensor, prefix: Words, room: int) -> tuple[Tensor, Cache]:
+    def prefill(
+        self, tokens: Tensor, prefix: Words, room: int, beats: Tensor | None = None
+    ) -> tuple[Tensor, Cache]:
         """Tokens (B, T) that are there already -> logits (B, vocabulary) of the next one, and the cache.
 
-        room: tokens that will follow at most.
+        room: tokens that will follow at most. beats: (B, T + 1, 2).
         """
         W, length = prefix.mask.shape[1], tokens.shape[1] + 1
         shape = (len(tokens), self.heads, W + length + room, self.head_width)
         layers = [(prefix.vectors.new_zeros(shape), prefix.vectors.new_zeros(shape)) for _ in self.blocks]
-        x = torch.cat((prefix.vectors, self._embedded(tokens, start=True)), dim=1)
+        x = torch.cat((prefix.vectors, self._embedded(tokens, beats)), dim=1)
         S = x.shape[1]
         places = (torch.arange(S, device=x.device) - W).clamp(min=0)
         mask = torch.ones(S, S, dtype=torch.bool, device=x.device).tril() & self._real(prefix.mask, S)
         cache = Cache(layers, prefix.mask, length)
         return self._run(x, places, cache, 0, mask), cache
 
-    def next(self, token: Tensor, cache: Cache) -> Tensor:
+    def next(self, token: Tensor, cache: Cache, beats: Tensor | None = None) -> Tensor:
         """The token (B,) that was chosen -> logits (B, vocabulary) of the one after it; the cache grows.
 
-        Raises ValueError for a cache that is full.
+        beats: (B, 1, 2), of the one after it. Raises ValueError for a cache that is full.
         """
         if cache.room < 1:
             raise ValueError(f"the cache is full with {cache.length} places; prefill with more room")
@@ -133,7 +143,8 @@ class TokenDecoder(nn.Module):
         cache.length += 1
         end = cache.mask.shape[1] + cache.length
         mask = None if bool(cache.mask.all()) else self._real(cache.mask, end)
-        return self._run(self.table(token)[:, None], place, cache, end - 1, mask)
+        x = self._with_beats(self.table(token)[:, None], beats)
+        return self._run(x, place, cache, end - 1, mask)
 
     def _run(self, x: Tensor, places: Tensor, cache: Cache, first: int, mask: Tensor | None) -> Tensor:
         turn = rotation(places, self.head_width)
@@ -142,8 +153,11 @@ class TokenDecoder(nn.Module):
             x = block.step(x, turn, kept, first, mask)
         return self.head(self.norm(x[:, -1]))
 
-    def _embedded(self, tokens: Tensor, *, start: bool) -> Tensor:
-        return self.table(F.pad(tokens, (1, 0), value=self.start) if start else tokens)
+    def _embedded(self, tokens: Tensor, beats: Tensor | None) -> Tensor:
+        return self._with_beats(self.table(F.pad(tokens, (1, 0), value=self.start)), beats)
+
+    def _with_beats(self, x: Tensor, beats: Tensor | None) -> Tensor:
+        return x if self.beats is None or beats is None else x + self.beats(beats)
 
     def _real(self, mask: Tensor, places: int) -> Tensor:
         """The prefix's mask (B, W) -> (B, 1, 1, places), True where a key may be seen by later places.
@@ -206,17 +220,22 @@ def continue_tokens(
     uniforms: Tensor,
     choice: Choice,
     guidance: float = 1.0,
+    beats: Tensor | None = None,
 ) -> Tensor:
     """Tokens (B, T) that are there, T >= 0 -> the next n (B, n); uniforms (B, n) in [0, 1) are their chances.
 
     conditions: the captions and, where guidance is not 1, the empty ones. guidance: weight w of
-    log p_empty + w (log p_caption - log p_empty). What an item becomes depends on its own inputs alone.
+    log p_empty + w (log p_caption - log p_empty). beats: (B, T + n, 2), known where the caption is. What an
+    item becomes depends on its own inputs alone.
     """
     copies, n = len(conditions), uniforms.shape[1]
     prefix = conditions[0]
     if copies == 2:
         prefix = Words(*(torch.cat(parts) for parts in zip(*conditions, strict=True)))
-    logits, cache = decoder.prefill(tokens.repeat(copies, 1), prefix, n)
+    if beats is not None and copies == 2:
+        beats = torch.cat((beats, torch.zeros_like(beats)))
+    end = tokens.shape[1] + 1
+    logits, cache = decoder.prefill(tokens.repeat(copies, 1), prefix, n, _until(beats, 0, end))
     made = []
     for number in range(n):
         if copies == 2:
@@ -224,5 +243,10 @@ def continue_tokens(
             logits = empty + guidance * (given - empty)
         made.append(draw(choice.probabilities(logits), uniforms[:, number]))
         if number + 1 < n:
-            logits = decoder.next(made[-1].repeat(copies), cache)
+            place = end + number
+            logits = decoder.next(made[-1].repeat(copies), cache, _until(beats, place, place + 1))
     return torch.stack(made, dim=1)
+
+
+def _until(beats: Tensor | None, start: int, end: int) -> Tensor | None:
+    return None if beats is None else beats[:, start:end]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from audiogen.caption_model import CaptionModel
+from audiogen.nn.beats import hidden_beats
 from audiogen.nn.caption_encoder import Words
 from audiogen.nn.dual_path import Context, DualPath
 from audiogen.sampling.grids import falling_angles
@@ -52,7 +53,7 @@ class MeLoDy(CaptionModel):
     goes on). jumps: the network is a student that `melody_distill` or `melody_trajectory` taught; to_data:
     all of its jumps are to the data; told_guidance: the weight of guidance is an input of it. guidance:
     weight of the tokens and the caption, 1 = off, which otherwise halves the cost. net: options of
-    `DualPath`; captions and so on: as in `MeLoDyLM`.
+    `DualPath`; captions, beats and so on: as in `MeLoDyLM`.
     """
 
     key = "melody"
@@ -75,6 +76,7 @@ class MeLoDy(CaptionModel):
         jumps: bool = False,
         to_data: bool = False,
         told_guidance: bool = False,
+        beats: bool = False,
         lr: float = 5e-4,
         lr_final: float = 1e-5,
         warmup_steps: int = 500,
@@ -84,7 +86,7 @@ class MeLoDy(CaptionModel):
         super().__init__()
         self.save_hyperparameters()
         self.chunk_frames, self.chunk_tokens, self.chunks = chunk_frames, chunk_tokens, chunks
-        options = {**(net or {}), "jumps": jumps, "told_guidance": told_guidance}
+        options = {**(net or {}), "jumps": jumps, "told_guidance": told_guidance, "beats": beats}
         self.net = DualPath(latent_dim, vocabulary, chunk_frames / chunk_tokens, **options)
         self.make_captions(self.net.enter.out_features, captions, words, max_words, caption_net)
 
@@ -124,7 +126,8 @@ class MeLoDy(CaptionModel):
         no_tokens, no_caption = hidden
         words = self.heard(batch["captions"], hidden=no_caption)
         tokens = self.net.embed_tokens(batch["tokens"], no_tokens)
-        return self.net.prepare(tokens, words, batch["token_mask"], batch["frames"])
+        beats = hidden_beats(batch.get("beats"), no_caption)
+        return self.net.prepare(tokens, words, batch["token_mask"], batch["frames"], beats=beats)
 
     def velocity_error(self, data: Tensor, noise: Tensor, t: Tensor, given: Context, mask: Tensor) -> Tensor:
         """Mean square error of the velocity (B, D, L) at times (B, L), over the frames of the mask (B, L)."""
@@ -173,12 +176,13 @@ class MeLoDy(CaptionModel):
         guidance: float | None = None,
         kept: Kept | None = None,
         first_frame: int = 0,
+        beats: Tensor | None = None,
     ) -> Tensor:
         """Latents (B, D, L) of semantic tokens (B, T), whole chunks; kept frames come back bit for bit.
 
         seeds: one an item; first_frame: of the window in the whole piece, so that a frame's noise is the same
-        in every window. An item depends on its own inputs alone. Raises ValueError for tokens that are no
-        whole chunks and for options out of range.
+        in every window. beats: (B, T, 2) as `nn.beats` has them, None = unknown. An item depends on its own
+        inputs alone. Raises ValueError for tokens that are no whole chunks and for options out of range.
         """
         steps, weight = self.settled(num_steps, guidance)
         if not tokens.shape[1] or tokens.shape[1] % self.chunk_tokens:
@@ -186,7 +190,7 @@ class MeLoDy(CaptionModel):
         frames = tokens.shape[1] // self.chunk_tokens * self.chunk_frames
         noise = ItemNoise(seeds, device=self.device, first_frame=first_frame)
         x = noise.start(self.hparams["latent_dim"], frames)
-        denoise = self.guided(tokens, captions, weight, None if kept is None else kept.mask)
+        denoise = self.guided(tokens, captions, weight, None if kept is None else kept.mask, beats=beats)
         plan = sampling_plan(steps, self.hparams["jumps"])
         if kept is None:
             return run(plan, denoise, x, noise=noise)
@@ -202,24 +206,29 @@ class MeLoDy(CaptionModel):
         kept: Tensor | None = None,
         masks: tuple[Tensor, Tensor] | None = None,
         hidden: tuple[Tensor | None, Tensor | None] = (None, None),
+        beats: Tensor | None = None,
     ) -> Denoiser:
         """The network as denoise(x, t) with both conditions, and if the weight is not 1 without, in one call.
 
         weight: one for all or (B,). kept: (B, L), True where x is music already. masks: of tokens (B, T) and
         frames (B, L), True = real. hidden: items (B,) that lose their tokens and captions, None = none.
+        beats: (B, T, 2), told where the caption is.
         """
+        beats = hidden_beats(beats, hidden[1])
         words, told = self.heard(captions, hidden=hidden[1]), self.net.embed_tokens(tokens, hidden[0])
+        token_mask, frames = masks or (None, None)
         if self.hparams["told_guidance"]:
             weights = torch.as_tensor(weight, device=self.device).expand(len(tokens))
-            token_mask, frames = masks or (None, None)
-            given = self.net.prepare(told, words, token_mask, frames, weights)
+            given = self.net.prepare(told, words, token_mask, frames, weights, beats)
             return self.denoiser(given, kept)
         if isinstance(weight, float | int) and weight == 1:
-            return self.denoiser(self.net.prepare(told, words, *(masks or ())), kept)
+            return self.denoiser(self.net.prepare(told, words, token_mask, frames, beats=beats), kept)
         none, drop = self.captions.none(words), torch.ones(len(tokens), dtype=torch.bool, device=self.device)
         both = Words(*(torch.cat(pair) for pair in zip(words, none, strict=True)))
         told = torch.cat((told, self.net.embed_tokens(tokens, drop)))
-        given = self.net.prepare(told, both, *(mask.repeat(2, 1) for mask in masks or ()))
+        beats = None if beats is None else torch.cat((beats, torch.zeros_like(beats)))
+        token_mask, frames = (None if mask is None else mask.repeat(2, 1) for mask in (token_mask, frames))
+        given = self.net.prepare(told, both, token_mask, frames, beats=beats)
         denoise = self.denoiser(given, None if kept is None else kept.repeat(2, 1))
         return cfg(lambda x, t: denoise(x.repeat(2, 1, 1), t.repeat(2, *[1] * (t.ndim - 1))).chunk(2), weight)
 

@@ -59,10 +59,10 @@ class MeLoDyDistill(MeLoDyStudent):
         data, frames = batch["latents"], batch["frames"]
         _, kept = self.draw_times(len(data), data.shape[-1] // self.chunk_frames)
         kept = kept.repeat_interleave(self.chunk_frames, dim=1)
-        masks = batch["token_mask"], frames
+        masks, beats = (batch["token_mask"], frames), batch.get("beats")
         number = self.student_steps[int(torch.randint(len(self.student_steps), ()))]
         with torch.no_grad():
-            guided = teacher.guided(batch["tokens"], batch["captions"], self.weight, kept, masks)
+            guided = teacher.guided(batch["tokens"], batch["captions"], self.weight, kept, masks, beats=beats)
             states = self.trajectory(guided, torch.randn_like(data), data, kept, number)
         none = torch.zeros(len(data), dtype=torch.bool, device=self.device)
         given = self.given(batch, (none, none))
@@ -107,7 +107,8 @@ class MeLoDyDistill(MeLoDyStudent):
         tokens, captions, seeds = batch["tokens"], batch["captions"], range(len(batch["tokens"]))
         if not bool(batch["frames"].all()):
             return
-        aim = teacher.sample(tokens, captions, seeds, num_steps=self.steps, guidance=self.weight)
+        beats = batch.get("beats")
+        aim = teacher.sample(tokens, captions, seeds, num_steps=self.steps, guidance=self.weight, beats=beats)
         for n in self.student_steps:
-            made = self.sample(tokens, captions, seeds, num_steps=n)
+            made = self.sample(tokens, captions, seeds, num_steps=n, beats=beats)
             self.log(f"val/distance_{n}", (made - aim).square().mean() / aim.var(), batch_size=len(tokens))

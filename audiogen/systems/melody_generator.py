@@ -28,7 +28,8 @@ class MeLoDyGenerator:
     """The diffusion of MeLoDy in one window: a `LatentGenerator`.
 
     tokens: (B, T) semantic tokens, whole chunks; captions and seeds: one an item. guidance: None = the
-    model's. Its networks no longer get gradients for their parameters.
+    model's. beats: (B, T, 2) as `nn.beats` has them, None = unknown. Its networks no longer get
+    gradients for their parameters.
     """
 
     diffusion: MeLoDy
@@ -37,6 +38,7 @@ class MeLoDyGenerator:
     captions: Sequence[str]
     seeds: Sequence[int]
     guidance: float | None = None
+    beats: Tensor | None = None
     path: Path = field(default=PATH, init=False)
     estimate: Denoiser = field(init=False)
     jump: Denoiser | None = field(init=False, default=None)
@@ -48,7 +50,7 @@ class MeLoDyGenerator:
         self.sample_rate = int(self.coder.sample_rate)
         _, weight = self.diffusion.settled(None, self.guidance)
         with torch.no_grad():
-            denoise = self.diffusion.guided(self.tokens, self.captions, weight)
+            denoise = self.diffusion.guided(self.tokens, self.captions, weight, beats=self.beats)
         if self.diffusion.hparams["jumps"]:
             self.jump = denoise
             self.estimate = partial(_from_here, denoise)
@@ -92,6 +94,7 @@ class MeLoDyGenerator:
             tokens=self.tokens[picked],
             captions=[self.captions[n] for n in picked],
             seeds=[self.seeds[n] for n in picked],
+            beats=None if self.beats is None else self.beats[picked],
         )
 
     def caption_loss(self, latents: Tensor, caption: str) -> Tensor:
@@ -145,8 +148,12 @@ def written(
     seeds: Sequence[int],
     choice: Choice,
     guidance: float,
+    beats: Tensor | None = None,
 ) -> Tensor:
-    """Tokens (B, T) of which (T,) `unknown` says what the language model writes, from what is before."""
+    """Tokens (B, T) of which (T,) `unknown` says what the language model writes, from what is before.
+
+    beats: (B, T, 2) of all of them, None = unknown.
+    """
     tokens = known.expand(len(seeds), -1).clone()
     places = unknown.nonzero()[:, 0].tolist()
     while places:
@@ -160,6 +167,7 @@ def written(
             choice=choice,
             guidance=guidance,
             first=first,
+            beats=None if beats is None else beats[:, : first + count],
         )
         tokens[:, first : first + count] = new
         places = places[count:]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.caption_model import CaptionModel
+from audiogen.nn.beats import hidden_beats
 from audiogen.nn.lm import Choice, TokenDecoder, continue_tokens
 from audiogen.sampling.noise import ItemNoise
 
@@ -23,7 +24,8 @@ class MeLoDyLM(CaptionModel):
     the encoder that ships, or "clap"; caption_net: its options. words: its vocabulary, taken from the data
     and released with the model; max_words leaves room for more. In training captions are hidden with
     probability caption_drop, and tokens it looks back at are others with token_noise: little music is soon
-    known by heart.
+    known by heart. beats: it is told the beats that the music is to have, beyond the paper; they are hidden
+    with the caption.
     """
 
     key = "melody_lm"
@@ -39,6 +41,7 @@ class MeLoDyLM(CaptionModel):
         max_words: int = 512,
         caption_drop: float = 0.1,
         token_noise: float = 0.1,
+        beats: bool = False,
         lr: float = 1e-3,
         lr_final: float = 1e-5,
         warmup_steps: int = 200,
@@ -48,7 +51,7 @@ class MeLoDyLM(CaptionModel):
         super().__init__()
         self.save_hyperparameters()
         self.context = context
-        self.decoder = TokenDecoder(vocabulary, **(net or {}))
+        self.decoder = TokenDecoder(vocabulary, **(net or {}), beats=beats)
         width = self.decoder.table.embedding_dim
         self.make_captions(width, captions, words, max_words, caption_net)
 
@@ -80,7 +83,8 @@ class MeLoDyLM(CaptionModel):
         if noise:
             other = torch.randint_like(seen, self.decoder.vocabulary)
             seen = torch.where(torch.rand(seen.shape, device=seen.device) < noise, other, seen)
-        logits = self.decoder(seen, self.heard(batch["captions"], hidden=hidden))
+        beats = hidden_beats(batch.get("beats"), hidden)
+        logits = self.decoder(seen, self.heard(batch["captions"], hidden=hidden), beats)
         loss = F.cross_entropy(logits[mask].float(), tokens[mask])
         return loss, (logits.argmax(-1) == tokens)[mask].float().mean()
 
@@ -95,19 +99,25 @@ class MeLoDyLM(CaptionModel):
         choice: Choice | None = None,
         guidance: float = 1.0,
         first: int = 0,
+        beats: Tensor | None = None,
     ) -> Tensor:
         """Tokens (B, T) so far, T >= 0 -> the next n (B, n).
 
         Only the last `context` - n of them are looked at. seeds: one an item; first: number of the first new
-        token in the whole piece, so that its chance does not depend on the pieces in which it is made. Raises
-        ValueError unless 1 <= n <= context.
+        token in the whole piece, so that its chance does not depend on the pieces in which it is made. beats:
+        (B, T + n, 2) of the tokens there and the new ones, None = unknown. Raises ValueError unless
+        1 <= n <= context.
         """
         if not 1 <= n <= self.context:
             raise ValueError(f"{n} tokens at a time cannot be made; use 1 to {self.context}")
         tokens = tokens[:, max(0, tokens.shape[1] - (self.context - n)) :]
+        if beats is not None:
+            beats = beats[:, beats.shape[1] - n - tokens.shape[1] :]
         words = self.heard(captions)
         conditions = [words] if guidance == 1 else [words, self.captions.none(words)]
         noise = ItemNoise(seeds, device=self.device, first_frame=first)
         like = torch.empty(len(seeds), 1, n, dtype=torch.float64, device=self.device)
         uniforms = torch.special.ndtr(noise.combine(like, {0: 1.0}, stream=LM_STREAM)[:, 0])
-        return continue_tokens(self.decoder, tokens, conditions, uniforms, choice or Choice(), guidance)
+        return continue_tokens(
+            self.decoder, tokens, conditions, uniforms, choice or Choice(), guidance, beats
+        )

@@ -14,12 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiogen.music import MusicOptions, Passes, Prompts
+from audiogen.nn.beats import next_beat, steady_beats
 from audiogen.nn.lm import Choice
 from audiogen.report import StageTimer
 from audiogen.steering import Like
 from audiogen.systems.melody import Kept, MeLoDy
 from audiogen.systems.melody_generator import MeLoDyGenerator, known_tokens, written
 from audiogen.systems.melody_lm import MeLoDyLM
+from audiogen.text.tempo import told_bpm
 from audiogen.training.checkpoint import load_checkpoint, read_weights
 from audiogen.weights import CHECKPOINT, build, load_released
 
@@ -32,11 +34,12 @@ STEERED_CHOICE, STEERED_GUIDANCE = Choice(top_p=0.95), 1.5  # of tokens: steerin
 class MusicState:
     """Where a stream stands; as large after an hour as after a minute.
 
-    tokens: (B, T) and latents: (B, D, L), the newest that are remembered, whole chunks. made: chunks before
-    what comes next. decoder: of the autoencoder.
+    tokens: (B, T) and latents: (B, D, L), the newest that are remembered, whole chunks; beats: (B, T, 2) of
+    the tokens, as `nn.beats` has them. made: chunks before what comes next. decoder: of the autoencoder.
     """
 
     tokens: Tensor
+    beats: Tensor
     latents: Tensor
     made: int
     decoder: Any
@@ -163,7 +166,7 @@ class MeLoDyMusic(L.LightningModule):
         if before is None:
             nothing = torch.zeros(items, 0, dtype=torch.int64, device=self.device)
             latents = torch.zeros(items, self.diffusion.hparams["latent_dim"], 0, device=self.device)
-            return MusicState(nothing, latents, 0, decoder)
+            return MusicState(nothing, torch.zeros(items, 0, 2, device=self.device), latents, 0, decoder)
         known = min(before.shape[-1] // self.chunk_samples, self._remembered())
         if known < 1:
             raise ValueError(
@@ -174,7 +177,9 @@ class MeLoDyMusic(L.LightningModule):
         latents, tokens = self.coder.encode(end), self.tokenizer.encode(end[:, 0])
         tokens = tokens[:, : known * self.diffusion.chunk_tokens]
         latents = latents[..., : known * self.diffusion.chunk_frames]
-        return MusicState(tokens, latents[..., max(0, latents.shape[-1] - self._free(1)) :], known, decoder)
+        beats = torch.zeros(*tokens.shape, 2, device=self.device)  # which it does not listen for
+        latents = latents[..., max(0, latents.shape[-1] - self._free(1)) :]
+        return MusicState(tokens, beats, latents, known, decoder)
 
     @torch.inference_mode()
     def compose(
@@ -191,6 +196,7 @@ class MeLoDyMusic(L.LightningModule):
         The newest chunks that fit the window stay as they are, at angle 0; the new ones come out of noise.
         """
         n = chunks * self.diffusion.chunk_tokens
+        beats = torch.cat((state.beats, self.beats(captions, n, next_beat(state.beats))), dim=1)
         with timer.stage("lm"):
             new = self.lm.extend(
                 state.tokens,
@@ -200,14 +206,23 @@ class MeLoDyMusic(L.LightningModule):
                 choice=Choice(options.temperature, options.top_k, options.top_p),
                 guidance=options.lm_guidance,
                 first=state.made * self.diffusion.chunk_tokens,
+                beats=beats,
             )
             tokens = torch.cat((state.tokens, new), dim=1)
         with timer.stage("diffusion"):
-            made = self._window(replace(state, tokens=tokens), captions, seeds, chunks, options)
+            told = replace(state, tokens=tokens, beats=beats)
+            made = self._window(told, captions, seeds, chunks, options)
         kept = made[..., max(0, made.shape[-1] - self._free(1)) :]
-        tokens = tokens[:, max(0, tokens.shape[1] - self._remembered() * self.diffusion.chunk_tokens) :]
+        old = max(0, tokens.shape[1] - self._remembered() * self.diffusion.chunk_tokens)
         latents = made[..., -chunks * self.diffusion.chunk_frames :]
-        return replace(state, tokens=tokens, latents=kept, made=state.made + chunks), latents
+        made_so_far = state.made + chunks
+        return MusicState(tokens[:, old:], beats[:, old:], kept, made_so_far, state.decoder), latents
+
+    def beats(self, captions: Sequence[str], tokens: int, first: Tensor | None = None) -> Tensor:
+        """Beats (B, tokens, 2) of the tempi that captions tell; first (B,): of the first token, else 0."""
+        rates = [(told_bpm(caption) or 0.0) / 60 / self.tokenizer.frame_rate for caption in captions]
+        rate = torch.tensor(rates, device=self.device)
+        return steady_beats(torch.zeros_like(rate) if first is None else first, rate, tokens)
 
     def _window(
         self,
@@ -222,14 +237,16 @@ class MeLoDyMusic(L.LightningModule):
         known = state.latents[..., max(0, state.latents.shape[-1] - self._free(chunks)) :]
         old = known.shape[-1] // diffusion.chunk_frames
         there = torch.arange(known.shape[-1] + frames, device=self.device) < known.shape[-1]
+        n = (old + chunks) * diffusion.chunk_tokens
         return diffusion.sample(
-            state.tokens[:, -(old + chunks) * diffusion.chunk_tokens :],
+            state.tokens[:, -n:],
             captions,
             seeds,
             num_steps=options.num_steps,
             guidance=options.guidance,
             kept=Kept(F.pad(known, (0, frames)), there.expand(len(known), -1)) if old else None,
             first_frame=(state.made - old) * diffusion.chunk_frames,
+            beats=state.beats[:, -n:],
         )
 
     @property
@@ -249,7 +266,8 @@ class MeLoDyMusic(L.LightningModule):
     ) -> MeLoDyGenerator:
         """The diffusion of a window to be steered, as `SteerableSystem` says.
 
-        The language model writes the tokens, but for those of a recording, which are read from it.
+        The language model writes the tokens, but for those of a recording, which are read from it and whose
+        beats it does not know.
         """
         chunks = math.ceil(seconds / self.chunk_seconds - 1e-6)
         if not 1 <= chunks <= self.chunks:
@@ -258,8 +276,9 @@ class MeLoDyMusic(L.LightningModule):
             )
         count, captions = chunks * self.diffusion.chunk_tokens, [prompt] * len(seeds)
         known, unknown, skip = known_tokens(self.tokenizer, like, count, self.device)
-        tokens = written(self.lm, known, unknown, captions, seeds, STEERED_CHOICE, STEERED_GUIDANCE)
-        return MeLoDyGenerator(self.diffusion, self.coder, tokens[:, skip:], captions, seeds, guidance)
+        beats = self.beats(captions, count) if like is None else None
+        tokens = written(self.lm, known, unknown, captions, seeds, STEERED_CHOICE, STEERED_GUIDANCE, beats)
+        return MeLoDyGenerator(self.diffusion, self.coder, tokens[:, skip:], captions, seeds, guidance, beats)
 
     def stream(
         self,

@@ -108,9 +108,10 @@ class MeLoDyTrajectory(MeLoDyStudent):
         low, high = self.weights
         weights = low + (high - low) * torch.rand(items, **like)
         told = (batch["tokens"], batch["captions"], weights, kept, (batch["token_mask"], frames))
-        hidden = self.draw_hidden(items)
+        hidden, beats = self.draw_hidden(items), batch.get("beats")
         guided, student, target = (
-            holding(model.guided(*told, hidden=hidden), data, kept) for model in (teacher, self, self.target)
+            holding(model.guided(*told, hidden=hidden, beats=beats), data, kept)
+            for model in (teacher, self, self.target)
         )
         noise, mask = torch.randn_like(data), (frames & ~kept)[:, None]
         distance, step = partial(pseudo_huber, scale=SCALE), euler(PATH, guided)
@@ -144,10 +145,13 @@ class MeLoDyTrajectory(MeLoDyStudent):
         tokens, captions, seeds = batch["tokens"], batch["captions"], range(len(batch["tokens"]))
         if not bool(batch["frames"].all()):
             return
-        weight = float(self.hparams["guidance"])
-        aim = teacher.sample(tokens, captions, seeds, num_steps=self.levels, guidance=weight)
+        told: dict[str, Any] = {
+            "guidance": float(self.hparams["guidance"]),
+            "beats": batch.get("beats"),
+        }
+        aim = teacher.sample(tokens, captions, seeds, num_steps=self.levels, **told)
         for n in self.student_steps:
-            made = self.sample(tokens, captions, seeds, num_steps=n, guidance=weight)
+            made = self.sample(tokens, captions, seeds, num_steps=n, **told)
             self.log(f"val/distance_{n}", (made - aim).square().mean() / aim.var(), batch_size=len(tokens))
 
 

@@ -150,6 +150,15 @@ def test_a_passage_starts_at_a_bar_and_is_heard():
     assert arrangement.choose_passage(TINY, 100, random.Random(0)) == Passage(0, 8)  # all there is
 
 
+def test_the_first_beat_is_counted_from_the_bar():
+    """Bars of four from the second quarter on; passages that begin at a bar, half a beat after and before."""
+    score = Score("late", ((Note(1, 1, 60),),), (0.0, 1.5, 5.5), 0, "major", 60)
+    first = {start: arrangement.first_beat(score, Passage(start, 8)) for start in (1.5, 2.0, 5.25)}
+    assert first == {1.5: 0.0, 2.0: 0.5, 5.25: 0.25}
+    _, facts = arrangement.arrange(TINY, random.Random(0), 20)
+    assert facts["about"]["first_beat_s"] == 0.0  # every bar begins with a beat
+
+
 def test_a_stream_becomes_plain_notes():
     """Ties join, grace notes and chord symbols are left out, chords are notes, a clarinet sounds lower."""
     clarinet = music21.converter.parse("tinynotation: 4/4 c'2 d'2~ d'4 e'2.")

@@ -46,6 +46,32 @@ def test_items_keep_to_their_split_and_all_are_used(data):
     assert held_out == {0, 6, 12, 18}
 
 
+def test_beats_are_counted_from_the_first_beat_of_the_item(tmp_path):
+    """At 10 tokens and 2 beats a second, the first beat at 0.1 s: token n has (n - 1) / 5 beats behind it."""
+    path = write_latents(tmp_path / "x.safetensors", beats=True)
+    data = MusicLatentData(str(path), FRAMES, TOKENS, 3, batch_size=4, untold=0.5)
+    data.setup("fit")
+    told = 0
+    for plan in data.plan_epoch(0)[:20]:
+        batch = data.batch(plan)
+        for row, crop in enumerate(plan):
+            first = int(crop.start * (24 - 3 * TOKENS + 1))
+            count = (torch.arange(first, first + 3 * TOKENS) - 1) / 5 % 1
+            beats = batch["beats"][row]
+            if beats.any():
+                told += 1
+                away = (beats[:, 0] - count).abs()
+                assert float(torch.minimum(away, 1 - away).max()) < 1e-5
+                torch.testing.assert_close(beats[:, 1], torch.full((3 * TOKENS,), 0.2))
+    assert 20 < told < 60  # of 80, half are not told
+    validation = data.batch(data.validation_plan()[0])
+    assert bool(validation["beats"].any(2).all(1).all())
+
+
+def test_without_a_first_beat_none_are_told(data):
+    assert not data.batch(data.plan_epoch(0)[0])["beats"].any()
+
+
 def test_short_items_are_padded(tmp_path):
     path = write_latents(tmp_path / "x.safetensors", tokens=7)
     data = MusicLatentData(str(path), FRAMES, TOKENS, 3, batch_size=2)

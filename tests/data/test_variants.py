@@ -34,6 +34,11 @@ def test_facts_are_those_of_the_notes_moved(faster, higher):
     assert retold(facts(96.0), faster, higher) == expected
 
 
+def test_the_first_beat_comes_earlier_in_what_is_played_faster():
+    told = {**facts(), "first_beat_s": 0.5}
+    assert retold(told, 12, 12)["first_beat_s"] == 0.25
+
+
 def beats(pitch_class, bpm, seconds=6.0):
     """A tone of three octaves that begins anew at every beat."""
     t = torch.arange(round(seconds * RATE)) / RATE

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiogen.nn.beats import steady_beats
 from audiogen.nn.caption_encoder import Words
 from audiogen.nn.dual_path import (
     AngleEmbedding,
@@ -21,10 +22,10 @@ from audiogen.nn.dual_path import (
 SIZES = {"width": 16, "blocks": 3, "heads": 2, "size": 8, "angle_channels": 8}
 
 
-def network(seed=0):
+def network(seed=0, **options):
     """A network that is not zero at its end."""
     torch.manual_seed(seed)
-    net = DualPath(3, 10, 2.5, **SIZES)
+    net = DualPath(3, 10, 2.5, **SIZES, **options)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return net.eval()
@@ -114,6 +115,24 @@ def test_what_is_told_is_heard_everywhere():
         velocity(angles=changed),
     ):
         assert ((different - base).abs().amax(1) > 0).all()
+
+
+def test_beats_are_told_frame_by_frame():
+    """Other beats are another velocity, in every item for itself; unknown ones are none."""
+    net = network(beats=True)
+    x, angles, tokens = torch.randn(2, 3, 40), torch.full((2, 40), 0.7), torch.randint(10, (2, 16))
+    beats = steady_beats(torch.tensor([0.0, 0.4]), torch.tensor([0.3, 0.21]), 16)
+
+    def velocity(beats):
+        with torch.no_grad():
+            return net(x, angles, net.prepare(net.embed_tokens(tokens), words_like(2), beats=beats))
+
+    base, other = velocity(beats), beats.clone()
+    other[1, 3, 0] += 0.5
+    changed = (velocity(other) - base).abs().amax(1)
+    assert not changed[0].any()
+    assert changed[1].argmax() in range(7, 10)  # the frames of token 3
+    torch.testing.assert_close(velocity(torch.zeros_like(beats)), velocity(None))
 
 
 def test_dropped_tokens_say_nothing():

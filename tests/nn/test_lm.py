@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from audiogen.nn.beats import steady_beats
 from audiogen.nn.caption_encoder import CaptionEncoder, ClapText, FeatureCaptions, Words
 from audiogen.nn.lm import Choice, TokenDecoder, continue_tokens, draw
 from audiogen.nn.transformer import Attention, rotate, rotation
@@ -12,9 +13,9 @@ from audiogen.nn.transformer import Attention, rotate, rotation
 WIDTH, VOCABULARY = 16, 11
 
 
-def decoder(seed=0):
+def decoder(seed=0, **options):
     torch.manual_seed(seed)
-    net = TokenDecoder(VOCABULARY, WIDTH, layers=2, heads=2)
+    net = TokenDecoder(VOCABULARY, WIDTH, layers=2, heads=2, **options)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return net.eval()
@@ -66,6 +67,40 @@ def test_cache_is_the_full_pass(start):
         torch.testing.assert_close(logits, full[:, 9], rtol=1e-4, atol=1e-5)
         with pytest.raises(ValueError, match="more room"):
             net.next(tokens[:, 0], cache)
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_a_decoder_that_is_told_beats_is_told_those_of_the_next_token(start):
+    """By its cache as at once; a token's beats change its own logits and later ones, unknown ones nothing."""
+    net, words = decoder(beats=True), prefix(2)
+    tokens = torch.randint(VOCABULARY, (2, 9))
+    beats = steady_beats(torch.tensor([0.0, 0.4]), torch.tensor([0.3, 0.21]), 10)
+    with torch.no_grad():
+        full = net(tokens, words, beats)
+        logits, cache = net.prefill(tokens[:, :start], words, 9 - start, beats[:, : start + 1])
+        for n in range(start, 9):
+            torch.testing.assert_close(logits, full[:, n], rtol=1e-4, atol=1e-5)
+            logits = net.next(tokens[:, n], cache, beats[:, n + 1 : n + 2])
+        torch.testing.assert_close(logits, full[:, 9], rtol=1e-4, atol=1e-5)
+        other = beats.clone()
+        other[:, 5, 0] += 0.5
+        changed = (net(tokens, words, other) - full).abs().amax((0, 2)) > 1e-4
+        assert changed.tolist() == [False] * 5 + [True] * 5
+        assert torch.equal(net(tokens, words, torch.zeros_like(beats)), net(tokens, words))
+
+
+def test_tokens_that_follow_are_told_their_beats():
+    """Greedy choices one by one are those of the full pass; without a caption there are no beats either."""
+    net, words = decoder(beats=True), prefix(2)
+    empty = Words(torch.zeros_like(words.vectors), words.mask)
+    nothing = torch.zeros(2, 0, dtype=torch.int64)
+    beats = steady_beats(torch.tensor([0.0, 0.4]), torch.tensor([0.3, 0.21]), 6)
+    greedy, uniforms = Choice(temperature=0), torch.full((2, 6), 0.5)
+    made = continue_tokens(net, nothing, [words, empty], uniforms, greedy, 3.0, beats)
+    with torch.no_grad():
+        told = net(made[:, :-1], words, beats).log_softmax(-1)
+        untold = net(made[:, :-1], empty).log_softmax(-1)
+    assert torch.equal(made, (untold + 3.0 * (told - untold)).argmax(-1))
 
 
 def test_later_tokens_change_nothing_before():
