@@ -53,7 +53,7 @@ def test_endless_stream_begins_like_one_with_an_end(system):
 
 
 def test_beats_go_on_from_round_to_round(system):
-    """75 beats a minute at 62.5 tokens a second; a caption without a tempo tells none, the next begins anew."""
+    """75 beats a minute at 62.5 tokens a second; without a tempo there are none, then they begin anew."""
     state, timer, rate = system.begin(2), StageTimer(), 75 / 60 / 62.5
     told = []
     for caption in ("slow piano", "slow piano", "flute", "slow piano"):

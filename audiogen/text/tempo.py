@@ -12,7 +12,7 @@ TEMPOS = {  # other words for those of TEMPI
     "fast": ("fast", "fast tempo", "quick", "up-tempo"),
     "very fast": ("very fast", "very fast tempo", "very quick"),
 }
-TYPICAL = {"very slow": 58.0, "slow": 75.0, "mid-tempo": 96.0, "fast": 121.0, "very fast": 156.0}  # bpm
+TYPICAL = {"very slow": 60.0, "slow": 74.0, "mid-tempo": 94.0, "fast": 120.0, "very fast": 150.0}  # bpm
 SLOWEST, FASTEST = 20.0, 400.0  # bpm that are believed
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*bpm\b", re.IGNORECASE)
 _WORDS = {words: name for name, wordings in TEMPOS.items() for words in wordings}
