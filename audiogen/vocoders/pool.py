@@ -12,8 +12,10 @@ from audiogen.kernels.backend import power_of_2
 from audiogen.kernels.convnext_step import ConvNeXtWeights, convnext_step
 from audiogen.kernels.graph import GraphRunner
 from audiogen.kernels.overlap_add import overlap_add
+from audiogen.kernels.polar import polar
+from audiogen.kernels.ring_window import ring_window
 from audiogen.nn.source import PhaseState, Source, advance
-from audiogen.vocoders.vocos import Vocos
+from audiogen.vocoders.vocos import LOG_MAX, Vocos
 
 
 class VocosPool:
@@ -68,6 +70,7 @@ class VocosPool:
         device = self._stem.device
         rest = vocos.n_fft - self.hop_length
         self._position = torch.zeros(count, dtype=torch.int64, device=device)
+        self._one = torch.ones(1, dtype=torch.int64, device=device)
         self._frames = torch.zeros(count, taps, mels, dtype=dtype, device=device)
         self._rings = [
             torch.zeros(count, *weights.depthwise.shape, dtype=dtype, device=device)
@@ -165,8 +168,10 @@ class VocosPool:
     def _replay(self, slots: Tensor, frames: Tensor) -> Tensor:
         """The step on a power of two of places, those without a stream taken by the spare slot."""
         count, places = len(slots), power_of_2(len(slots))
-        slots = F.pad(slots.long(), (0, places - count), value=self._spare)
-        frames = F.pad(frames.float(), (0, 0, 0, places - count))
+        slots, frames = slots.long(), frames.float()
+        if places > count:
+            slots = F.pad(slots, (0, places - count), value=self._spare)
+            frames = F.pad(frames, (0, 0, 0, places - count))
         if places not in self._runners:
             examples = (torch.full_like(slots, self._spare), torch.zeros_like(frames))
             self._runners[places] = GraphRunner(self._step, *examples)
@@ -177,21 +182,19 @@ class VocosPool:
         for weights, ring in zip(self._blocks, self._rings, strict=True):
             x = convnext_step(x, ring, self._position, slots, weights)
         x = F.layer_norm(x.float(), x.shape[1:], *self._head_norm, self.vocos.head_norm.eps)
-        out = F.linear(x, *self._head).unsqueeze(1)
-        _, spectrum, noise = self.vocos.read(out)
+        out = F.linear(x, *self._head)
+        bins = self.vocos.n_fft // 2 + 1
+        spectrum = polar(out, bins, LOG_MAX)
         if self.vocos.source is not None:
-            spectrum = spectrum * self._turns(self.vocos.source, slots, frames, noise)
-        self._position.index_add_(0, slots, torch.ones_like(slots, dtype=torch.int64))
-        waves = torch.fft.irfft(spectrum[:, 0], self.vocos.n_fft)
+            noise = out[:, None, 2 * bins :]
+            spectrum = spectrum * self._turns(self.vocos.source, slots, frames, noise)[:, 0]
+        self._position.index_add_(0, slots, self._one.expand(len(slots)))
+        waves = torch.fft.irfft(spectrum, self.vocos.n_fft)
         return overlap_add(waves, self._audio, self._weight, slots, self.vocos.istft.window)
 
     def _stem_step(self, slots: Tensor, frames: Tensor) -> Tensor:
         """The first convolution and its norm, (B, n_mels) -> (B, C)."""
-        taps = self._frames.shape[1]
-        now = self._position[slots]
-        self._frames[slots, now % taps] = frames
-        order = (now.unsqueeze(1) + 1 + torch.arange(taps, device=now.device)) % taps  # oldest first
-        window = self._frames[slots.unsqueeze(1), order].flatten(1)
+        window = ring_window(frames, self._frames, self._position, slots).flatten(1)
         x = F.linear(window, self._stem, self._stem_bias)
         return F.layer_norm(x, x.shape[1:], *self._stem_norm, self.vocos.stem_norm.eps)
 

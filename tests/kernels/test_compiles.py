@@ -6,7 +6,7 @@ import inspect
 import pytest
 import torch
 
-from audiogen.kernels import backend, convnext_step, overlap_add, row_update, snake
+from audiogen.kernels import backend, convnext_step, overlap_add, polar, ring_window, row_update, snake
 from audiogen.nn.convnext import ConvNeXtBlock
 
 SHARED_BYTES = 227 * 1024  # of one program on H100 and H200
@@ -26,6 +26,11 @@ def overlapped(dtype):
     overlap_add.overlap_add(torch.zeros(2, 256, dtype=dtype), *carried, slots, torch.zeros(256))
 
 
+def windows(dtype):
+    ring, position = torch.zeros(2, 7, 80, dtype=dtype), torch.zeros(2, dtype=torch.int64)
+    ring_window.ring_window(torch.zeros(2, 80, dtype=dtype), ring, position, torch.arange(2))
+
+
 def snakes(dtype):
     x, alpha = torch.zeros(1, 2, 100, dtype=dtype, requires_grad=True), torch.ones(2, dtype=dtype)
     snake.antialiased_snake(x, alpha).sum().backward()
@@ -43,6 +48,10 @@ def rows(dtype):
         pytest.param(convnext_step, lambda dtype: convnext(20, dtype), torch.float32, 2, id="tiles"),
         pytest.param(convnext_step, lambda dtype: convnext(20, dtype), torch.bfloat16, 2, id="tiles16"),
         pytest.param(overlap_add, overlapped, torch.float32, 1, id="overlap_add"),
+        pytest.param(
+            polar, lambda _: polar.polar(torch.zeros(2, 1539), 513, 4.0), torch.float32, 1, id="polar"
+        ),
+        pytest.param(ring_window, windows, torch.bfloat16, 1, id="ring_window"),
         pytest.param(snake, snakes, torch.bfloat16, 4, id="snake"),
         pytest.param(row_update, rows, torch.float32, 1, id="row_update"),
     ],
