@@ -79,9 +79,12 @@ def composer() -> tuple[str, str]:
     steps = max({row["steps"] for row in speed["speeds"]} & set(measured_steps(quality)))
     row = next(row for row in speed["speeds"] if row["steps"] == steps)
     music = quality["sources"][count_of(steps, "step")]
-    fits, chance = (100 * music[kind]["family"]["value"] for kind in ("fits", "chance"))
-    told = f"the caption's instruments in {fits:.0f} % (by chance {chance:.0f} %), {count_of(steps, 'step')}"
-    return told, times(row["rtf"], speed["context"]["threads"])
+    fits, chance = (
+        ", ".join(f"{100 * music[kind][measure]['value']:.0f}" for measure in ("family", "tempo", "key"))
+        for kind in ("fits", "chance")
+    )
+    told = f"the caption's instruments, tempo, key in {fits} % (by chance {chance} %), "
+    return told + count_of(steps, "step"), times(row["rtf"], speed["context"]["threads"])
 
 
 def measured_steps(quality: dict[str, Any]) -> list[int]:

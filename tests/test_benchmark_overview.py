@@ -73,10 +73,16 @@ def test_a_system_without_weights_or_results_says_so(measured):
     rows = [{"steps": 4, "rtf": 0.2}, {"steps": 20, "rtf": 1.0}]
     measured("speed_music", lambda found: found.update(context={"threads": 2}, speeds=rows))
     assert row(overview.systems(), "[MeLoDy]")[-2:] == ["-", "-"]  # its quality is not known yet
-    heard = {"fits": {"family": {"value": 0.5}}, "chance": {"family": {"value": 0.1}}}
+    heard = {
+        kind: {
+            measure: {"value": value}
+            for measure, value in zip(("family", "tempo", "key"), values, strict=True)
+        }
+        for kind, values in (("fits", (0.5, 0.4, 0.7)), ("chance", (0.1, 0.2, 0.05)))
+    }
     measured("quality_music", lambda found: found.update(sources={"renderings": {}, "4 steps": heard}))
     assert row(overview.systems(), "[MeLoDy]")[-2:] == [
-        "the caption's instruments in 50 % (by chance 10 %), 4 steps",
+        "the caption's instruments, tempo, key in 50, 40, 70 % (by chance 10, 20, 5 %), 4 steps",
         "5x (2 threads)",
     ]
     courses = {"unsteered": {"value": 40}, "error": {"value": 3}}
