@@ -26,7 +26,7 @@ def melody_quality() -> str:
     rows = []
     for name, row in found["sources"].items():
         rows.append([name, *(share(row["fits"][m]) for m in MEASURES), f"{row['frechet']:.1f}"])
-    last = list(found["sources"].values())[-1]
+    last = [row for name, row in found["sources"].items() if name.endswith(("step", "steps"))][-1]
     rows.append(["by chance", *(share(last["chance"][m]) for m in MEASURES), "-"])
     border, context = found["seams"], found["context"]
     note = (

@@ -57,7 +57,9 @@ def test_quality_of_renderings_is_the_ceiling(tmp_path, monkeypatch, capsys):
     words += ["--long", "1", "--long-items", "2"]
     quality_music.main(words)
     content = json.loads(out.read_text())
-    assert list(content["sources"]) == ["renderings", "copies by the autoencoder", "1 step"]
+    assert list(content["sources"]) == [
+        *("renderings", "copies by the autoencoder", "1 step", "2 steps, told beats a minute")
+    ]
     real, made = content["sources"]["renderings"], content["sources"]["1 step"]
     assert real["fits"]["family"]["value"] == real["fits"]["key"]["value"] == 1
     assert real["fits"]["family"]["items"] == content["items"] == 4
