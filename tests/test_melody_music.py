@@ -56,7 +56,7 @@ def test_beats_go_on_from_round_to_round(system):
     """75 beats a minute at 62.5 tokens a second; without a tempo there are none, then they begin anew."""
     state, timer, rate = system.begin(2), StageTimer(), 75 / 60 / 62.5
     told = []
-    for caption in ("slow piano", "slow piano", "flute", "slow piano"):
+    for caption in ("piano, 75 bpm", "piano, 75 bpm", "flute", "piano, 75 bpm"):
         state, _ = system.compose(state, [caption, "flute"], [0, 1], 1, MusicOptions(), timer)
         told.append(state.beats[:, -TOKENS:])
     count = torch.arange(2 * TOKENS) * rate
