@@ -317,7 +317,8 @@ def _stage_cells(items: Sequence[ItemReport], stages: Sequence[str]) -> list[str
 def machine_context(device: torch.device | str = "cpu") -> dict[str, Any]:
     """The machine and the libraries as they are now: what another measurement needs for a comparison.
 
-    "noisy" is True when the load average already exceeds half the cores: such numbers are not to be trusted.
+    "vectors": the widest instructions that torch uses, in which machines of one name differ. "noisy" is True
+    when the load average already exceeds half the cores: such numbers are not to be trusted.
     """
     import platform
 
@@ -329,6 +330,7 @@ def machine_context(device: torch.device | str = "cpu") -> dict[str, Any]:
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "cpu": cpu_name(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name(device) if str(device).startswith("cuda") else None,
         "cores": cores,
         "threads": torch.get_num_threads(),

@@ -18,7 +18,8 @@ def results(name: str) -> Any:
 
 def machine(context: dict[str, Any]) -> str:
     """Where numbers come from, in words."""
-    return f"{context['cpu']}, {context['threads']} threads, torch {context['versions']['torch']}"
+    cpu = f"{context['cpu']} with {context['vectors']}" if "vectors" in context else context["cpu"]
+    return f"{cpu}, {context['threads']} threads, torch {context['versions']['torch']}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
