@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from audiogen import hub
 from audiogen.cli.evaluate import parse_steps, run, show, table, tts_conditions
@@ -65,17 +66,21 @@ def account(result: Evaluation) -> dict[str, Any]:
 
 def picture(item: EvalItem, chosen: Sequence[Condition], path: Path) -> None:
     """Draw one item's log-mel spectrogram under each condition, one above the other, as a small PNG."""
+    stacked(item.text, {c.name: c.render(item).wav for c in chosen}, MelSpec(), path)
+
+
+def stacked(title: str, wavs: Mapping[str, Tensor], spec: MelSpec, path: Path) -> None:
+    """Draw log-mel spectrograms of recordings (T,), one above the other, as a small PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
-    spec = MelSpec()
-    mels = [mel_spectrogram(condition.render(item).wav[None], spec)[0] for condition in chosen]
+    mels = [mel_spectrogram(wav[None], spec)[0] for wav in wavs.values()]
     longest = max(mel.shape[1] for mel in mels) / spec.frame_rate
     figure = Figure(figsize=(8, 1.3 * len(mels)), dpi=80, layout="constrained")
     FigureCanvasAgg(figure)
     rows = figure.subplots(len(mels), 1, sharex=True)
-    for axes, condition, mel in zip(rows, chosen, mels, strict=True):
+    for axes, name, mel in zip(rows, wavs, mels, strict=True):
         seconds = mel.shape[1] / spec.frame_rate
         axes.imshow(
             mel,
@@ -86,9 +91,9 @@ def picture(item: EvalItem, chosen: Sequence[Condition], path: Path) -> None:
             vmax=1,
             extent=(0, seconds, 0, spec.n_mels),
         )
-        axes.set(xlim=(0, longest), yticks=[], ylabel=condition.name.replace(" by ", "\nby "))
+        axes.set(xlim=(0, longest), yticks=[], ylabel=name.replace(" by ", "\nby "))
     rows[-1].set_xlabel("seconds")
-    rows[0].set_title(item.text, fontsize=9, wrap=True)
+    rows[0].set_title(title, fontsize=9, wrap=True)
     figure.canvas.draw()
     pixels = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
     pixels.quantize(32).save(path, optimize=True)

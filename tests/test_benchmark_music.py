@@ -1,4 +1,4 @@
-"""benchmarks/speed_music.py and quality_music.py on a tiny system of random weights."""
+"""benchmarks/speed_music.py, quality_music.py and figure_music.py on a tiny system of random weights."""
 
 import json
 import sys
@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from fake_music import FRAMES, TOKENS, music_system, register, write_waveforms
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import figure_music  # noqa: E402
 import quality_music  # noqa: E402
 import speed_music  # noqa: E402
 
@@ -67,6 +69,19 @@ def test_quality_of_renderings_is_the_ceiling(tmp_path, monkeypatch, capsys):
     assert content["reference_items"] == 8
     assert content["seams"]["borders"] > 0
     assert "Frechet" in capsys.readouterr().out
+
+
+def test_pictures_are_drawn_of_held_out_captions(tmp_path, monkeypatch):
+    """One an item, named by its number, with a row for each source."""
+    register(monkeypatch)
+    hub.save(music_system(), tmp_path / "model.safetensors")
+    write_waveforms(tmp_path, ["train"] * 2 + ["test"] * 4, 2.0)
+    words = ["--model", str(tmp_path / "model.safetensors"), "--music", str(tmp_path), "--items", "2"]
+    figure_music.main([*words, "--seconds", "2", "--steps", "1"])
+    pictures = sorted(tmp_path.glob("spectrogram_*.png"))
+    assert [path.name for path in pictures] == ["spectrogram_1.png", "spectrogram_2.png"]
+    width, height = Image.open(pictures[0]).size
+    assert (width, height) == (640, 312)  # three rows of 104
 
 
 def test_items_asked_for_are_of_one_family_and_not_in_the_reference(tmp_path):
