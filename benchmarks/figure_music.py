@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from cells import count_of
 from quality_music import MUSIC, chosen, cut
 from quality_tts import stacked
 
@@ -56,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> None:
         for steps in map(int, args.steps.split(",")):
             options = MusicOptions(steps)
             made = generate(system, caption, args.seconds, [args.seed], options)[0, 0]
-            wavs[f"{steps} step{'s' * (steps > 1)}"] = made
+            wavs[count_of(steps, "step")] = made
         stacked(caption, wavs, spec, folder / f"spectrogram_{number}.png")
 
 

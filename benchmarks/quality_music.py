@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from cells import count_of
 from torch import Tensor
 
 from audiogen import hub
@@ -177,14 +178,16 @@ def measure(system: Any, music: PreparedMusic, args: argparse.Namespace) -> dict
     sources["copies by the autoencoder"] = [copy[: len(wav)] for copy, wav in zip(copies, real, strict=True)]
     asked = [caption for caption in captions for _ in range(args.each)]
     for steps in map(int, args.steps.split(",")):
-        sources[f"{steps} step{'s' * (steps > 1)}"] = made(system, asked, args.seconds, steps, args)
+        sources[count_of(steps, "step")] = made(system, asked, args.seconds, steps, args)
     default, _ = system.diffusion.settled(None, None)
     exact = [
         f"{caption}, {fact['bpm']:.0f} bpm"
         for caption, fact in zip(captions, facts, strict=True)
         for _ in range(args.each)
     ]
-    sources[f"{default} steps, told beats a minute"] = made(system, exact, args.seconds, default, args)
+    sources[f"{count_of(default, 'step')}, told beats a minute"] = made(
+        system, exact, args.seconds, default, args
+    )
     rows = {}
     for name, wavs in sources.items():
         told_of = [fact for fact in facts for _ in range(len(wavs) // len(facts))]

@@ -58,10 +58,10 @@ def retold(facts: Mapping[str, Any], faster: int, higher: int) -> dict[str, Any]
     ratio, mode = 2 ** (faster / 12), facts["mode"]
     tonic = (facts["tonic"] + higher) % 12
     pace = pace_of(facts["bpm"] * ratio, facts["notes_per_s"] * ratio, mode, facts["dynamics"])
-    retold = {**facts, "tonic": tonic, "key": spoken(tonic, mode), **pace}
+    told = {**facts, "tonic": tonic, "key": spoken(tonic, mode), **pace}
     if "first_beat_s" in facts:
-        retold["first_beat_s"] = facts["first_beat_s"] / ratio
-    return retold
+        told["first_beat_s"] = facts["first_beat_s"] / ratio
+    return told
 
 
 @torch.inference_mode()

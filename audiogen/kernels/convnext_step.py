@@ -18,6 +18,7 @@ from audiogen.kernels.backend import (
     tl,
     wants_gradient,
 )
+from audiogen.kernels.ring_window import ring_window_reference
 
 EPS = 1e-6
 FEW = 4  # streams up to which a row is a matrix-vector product; from there on tiles go to the tensor cores
@@ -69,11 +70,8 @@ def convnext_step_reference(
     others are neither read nor written. A slot whose ring and position are zero begins a new stream.
     Convolution and norm are formed in float32 at least. Returns (B, C).
     """
-    size, wide = ring.shape[1], torch.promote_types(x.dtype, torch.float32)
-    now = position[slots].long()
-    ring[slots, now % size] = x
-    order = (now.unsqueeze(1) + 1 + torch.arange(size, device=x.device)) % size  # oldest first
-    window = ring[slots.unsqueeze(1), order].to(wide)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    window = ring_window_reference(x, ring, position, slots).to(wide)
     y = (window * weights.depthwise.to(wide)).sum(1) + weights.depthwise_bias.to(wide)
     y = F.layer_norm(y, y.shape[1:], weights.norm_scale.to(wide), weights.norm_shift.to(wide), EPS)
     y = F.gelu(F.linear(y.to(x.dtype), weights.expand, weights.expand_bias))

@@ -52,12 +52,14 @@ class BeatEmbedding(nn.Module):
         self.leave = nn.Linear(hidden, width)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
+        self.register_buffer("harmonics", torch.tensor(HARMONICS), persistent=False)
+        self.harmonics: Tensor
 
     def forward(self, beats: Tensor) -> Tensor:
         """(..., 2) -> (..., width)."""
         count, rate = beats.unbind(-1)
         known = rate > 0
-        turns = 2 * math.pi * count[..., None] * torch.tensor(HARMONICS, device=beats.device)
+        turns = 2 * math.pi * count[..., None] * self.harmonics
         octave = torch.where(known, rate, 1).log2()[..., None]
         features = torch.cat((octave, turns.cos(), turns.sin()), dim=-1)
         out: Tensor = self.leave(F.gelu(self.enter(features))) * known[..., None]
